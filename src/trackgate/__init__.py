@@ -1,0 +1,1 @@
+"""Trackgate: a durable gateway for the *track* calls of analytics vendors."""

@@ -1,0 +1,215 @@
+"""What a conversion does to an event, as data: its *notes*, and the moves that all dialects share.
+
+A note says which field was touched and what became of it, precisely enough that ``surviving`` can say what a reader
+of the converted event must find. That is the law that the 16 conversions are held to.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+from msgspec import Struct, field
+
+from trackgate import timestamps
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping
+
+    from trackgate.model import Event
+
+NoteKind = Literal["carried", "changed", "made-up", "dropped", "degraded"]
+
+LOSSY: frozenset[NoteKind] = frozenset({"changed", "dropped", "degraded"})
+
+CARRIED: dict[str, str] = {
+    "timestamp": "timestamp",
+    "timestamp_raw": "timestamp_raw",
+    "event_id": "event_id",
+    "anonymous_id": "anonymous_id",
+    "identify": "identify",
+    "context.group_id": "group_id",
+    "context.device_id": "device_id",
+    "context.session_id": "session_id",
+    "context.origin": "source",
+    "context.ip": "ip",
+    "context.user_agent": "ua",
+    "context.group.*": "group.*",
+    "context.other.*": "context.*",
+}
+"""Canonical field -> the property that carries it at a vendor with no field of its own for it."""
+
+
+class Note(Struct, frozen=True):
+    """One thing that a conversion did.
+
+    ``subject`` and ``kind`` make the stable ``code`` (``timestamp.carried``). ``field`` is the canonical field
+    (``properties.plan``); ``became`` is what stands in its stead, by canonical field. ``degraded`` says that the
+    vendor wants something that nobody stated. Codes go to logs, fields and values never do.
+    """
+
+    subject: str
+    kind: NoteKind
+    field: str
+    became: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def code(self) -> str:
+        """The stable name of what happened."""
+        return f"{self.subject}.{self.kind}"
+
+    @property
+    def lossy(self) -> bool:
+        """Whether the destination knows less than the caller said, or knows it in another form."""
+        return self.kind in LOSSY
+
+
+def _stated(event: Event) -> Iterator[tuple[str, str, Any]]:
+    """Each thing the caller stated, as pattern (``context.other.*``), key (where the pattern has a star), value."""
+    context = event.context
+    for pattern, value in (
+        ("name", event.name),
+        ("user_id", event.user_id),
+        ("anonymous_id", event.anonymous_id),
+        ("event_id", event.event_id),
+        ("timestamp", event.timestamp),
+        ("timestamp_raw", event.timestamp_raw),
+        ("identify", event.identify),
+        ("context.ip", context.ip),
+        ("context.user_agent", context.user_agent),
+        ("context.group_id", context.group_id),
+        ("context.device_id", context.device_id),
+        ("context.session_id", context.session_id),
+        ("context.origin", context.origin),
+    ):
+        if value is not None and value is not False and value != "":
+            yield pattern, "", value
+    for pattern, values in (
+        ("properties.*", event.properties),
+        ("context.group.*", context.group),
+        ("context.other.*", context.other),
+        ("extras.*", event.extras),
+    ):
+        for key, value in values.items():
+            yield pattern, key, value
+
+
+def facts(event: Event) -> dict[str, Any]:
+    """Everything that the caller stated, flat: canonical field -> value."""
+    return {pattern.replace("*", key): value for pattern, key, value in _stated(event)}
+
+
+def surviving(event: Event, notes: Iterable[Note]) -> dict[str, Any]:
+    """What the notes promise that a reader of the converted event finds."""
+    left = facts(event)
+    for note in notes:
+        if note.kind != "degraded":
+            left.pop(note.field, None)
+            left.update(note.became)
+    return left
+
+
+def carry(
+    event: Event, native: Collection[str], notes: list[Note], names: Mapping[str, str] = CARRIED
+) -> dict[str, Any]:
+    """The event's properties, with what the dialect has no field for put in beside them.
+
+    Args:
+        event: the event to convert.
+        native: the patterns (``context.ip``, ``context.other.*``) that the dialect says itself.
+        notes: grows by a ``carried`` for each field, or a ``dropped`` where the property's name is taken.
+        names: pattern -> property; a vendor hands in its own where it differs.
+
+    """
+    properties = dict(event.properties)
+    for pattern, key, value in _stated(event):
+        if pattern not in names or pattern in native:
+            continue
+        subject, stated = _subject(pattern), pattern.replace("*", key)
+        name = names[pattern].replace("*", key)
+        if name in properties:
+            notes.append(Note(subject, "dropped", stated))
+            continue
+        properties[name] = _spell(value)
+        notes.append(Note(subject, "carried", stated, {f"properties.{name}": properties[name]}))
+    return properties
+
+
+def leave(event: Event, native: Collection[str], notes: list[Note]) -> None:
+    """Note as dropped whatever ``carry`` would have carried: for calls with no room for it (a user's profile)."""
+    for pattern, key, _ in _stated(event):
+        if pattern in CARRIED and pattern not in native:
+            notes.append(Note(_subject(pattern), "dropped", pattern.replace("*", key)))
+
+
+def own_extras(event: Event, vendor: str, notes: list[Note]) -> dict[str, Any]:
+    """The undeclared fields, where the event goes back to the dialect that it came in; noted as dropped elsewhere."""
+    if event.vendor == vendor:
+        return event.extras
+    notes.extend(Note("extras", "dropped", f"extras.{key}") for key in event.extras)
+    return {}
+
+
+def flatten(properties: dict[str, Any], notes: list[Note], *, nulls: bool) -> dict[str, Any]:
+    """Make every value a primitive, for a vendor that takes no other.
+
+    Objects become dotted keys (``a.b``), arrays and empty objects JSON text; an object whose dotted keys would hide
+    another property goes whole, as JSON text under its own key.
+
+    Args:
+        properties: what to flatten; left as it is.
+        notes: grows by one note a property touched.
+        nulls: whether the vendor takes ``null``; dropped otherwise.
+
+    """
+    flat: dict[str, Any] = {}
+    for key, value in properties.items():
+        if value is None and not nulls:
+            notes.append(Note("nulls", "dropped", f"properties.{key}"))
+        elif isinstance(value, list):
+            flat[key] = _json(value)
+            notes.append(Note("arrays", "changed", f"properties.{key}", {f"properties.{key}": flat[key]}))
+        elif isinstance(value, dict):
+            leaves = _leaves(key, value, nulls=nulls)
+            if _collide(key, leaves, flat.keys() | properties.keys()):
+                leaves = [(key, _json(value))]
+            flat.update(leaves)
+            notes.append(
+                Note("objects", "changed", f"properties.{key}", {f"properties.{name}": leaf for name, leaf in leaves})
+            )
+        else:
+            flat[key] = value
+    return flat
+
+
+def _subject(pattern: str) -> str:
+    return pattern.removesuffix(".*") if pattern.endswith("*") else pattern.rpartition(".")[2]
+
+
+def _spell(value: Any) -> Any:  # noqa: ANN401 - any JSON value, unchanged
+    return timestamps.spell(value) if isinstance(value, datetime) else value
+
+
+def _json(value: Any) -> str:  # noqa: ANN401 - any JSON value
+    return msgspec.json.encode(value).decode()
+
+
+def _leaves(key: str, value: dict[str, Any], *, nulls: bool) -> list[tuple[str, Any]]:
+    if not value:
+        return [(key, "{}")]
+    leaves: list[tuple[str, Any]] = []
+    for name, inner in value.items():
+        dotted = f"{key}.{name}"
+        if isinstance(inner, dict):
+            leaves.extend(_leaves(dotted, inner, nulls=nulls))
+        elif isinstance(inner, list):
+            leaves.append((dotted, _json(inner)))
+        elif inner is not None or nulls:
+            leaves.append((dotted, inner))
+    return leaves
+
+
+def _collide(key: str, leaves: list[tuple[str, Any]], taken: Collection[str]) -> bool:
+    names = [name for name, _ in leaves]
+    return len(set(names)) < len(names) or any(name in taken for name in names if name != key)

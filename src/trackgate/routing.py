@@ -1,0 +1,83 @@
+"""Which destinations an event is owed to: decided once, at acceptance, by pure matching."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from fnmatch import translate
+
+from msgspec import Struct
+
+from trackgate.model import Event, Kind
+
+
+class Match(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a route takes: AND across the keys, OR within a list. A key that is absent takes everything."""
+
+    event: tuple[str, ...] | None = None
+    """Globs (`*`, `?`, `[abc]`) on the event's name, case-sensitive. An identify call has no name and matches none."""
+    kind: tuple[Kind, ...] | None = None
+    """`track`, `identify`."""
+
+
+class Route(Struct, frozen=True, kw_only=True):
+    """Which sources and events go to which destinations. ``sources`` is ``None`` for every source."""
+
+    name: str
+    to: tuple[str, ...]
+    sources: frozenset[str] | None = None
+    match: Match = Match()
+
+
+class Routed(Struct, frozen=True):
+    """Where an event goes. ``filtered``: named by a route from its source, matched by none of them."""
+
+    owed: frozenset[str]
+    filtered: frozenset[str]
+
+
+class Router:
+    """The routes, made ready for matching.
+
+    Args:
+        routes: as configured.
+        filters: destination -> whether it asks not to be owed this event (its vendor's options).
+
+    """
+
+    def __init__(self, routes: Iterable[Route], filters: Mapping[str, Callable[[Event], bool]]) -> None:
+        self._routes = [(route, _matcher(route.match)) for route in routes]
+        self._filters = filters
+
+    def route(self, event: Event) -> Routed:
+        """The destinations that this event is owed to, and those that it was kept from."""
+        named: set[str] = set()
+        owed: set[str] = set()
+        for route, matches in self._routes:
+            if route.sources is None or event.source in route.sources:
+                named.update(route.to)
+                if matches(event):
+                    owed.update(route.to)
+        owed = {destination for destination in owed if not self._filters[destination](event)}
+        return Routed(frozenset(owed), frozenset(named - owed))
+
+    def explain(self, event: Event) -> list[tuple[Route, str | None]]:
+        """Each route with why it passed the event by, or ``None`` where it took it."""
+        return [(route, _why_not(route, matches, event)) for route, matches in self._routes]
+
+
+def _why_not(route: Route, matches: Callable[[Event], bool], event: Event) -> str | None:
+    if route.sources is not None and event.source not in route.sources:
+        return f"from: {', '.join(sorted(route.sources))} (not {event.source})"
+    return None if matches(event) else "match: the event is not among those it takes"
+
+
+def _matcher(match: Match) -> Callable[[Event], bool]:
+    names = None if match.event is None else re.compile("|".join(map(translate, match.event)))
+
+    def matches(event: Event) -> bool:
+        if match.kind is not None and event.kind not in match.kind:
+            return False
+        return names is None or (event.kind == "track" and names.match(event.name) is not None)
+
+    return matches

@@ -1,0 +1,243 @@
+"""Userpilot: ``POST /v1/track`` and ``POST /v1/identify``.
+
+Sources: docs.userpilot.com, "Track Event" (the page and its OpenAPI), "Identify User". Real-time calls carry no
+timestamp, no event id and no anonymous user; metadata takes primitives only, ``null`` among them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+from msgspec import Struct
+
+from trackgate.fidelity import Note, carry, flatten, leave, own_extras
+from trackgate.model import Call, Context, Event, Problem, ProblemKind, Reply, Unsupported
+from trackgate.vendor import (
+    Anonymous,
+    Decoded,
+    Encoded,
+    Endpoint,
+    Options,
+    Target,
+    Vendor,
+    body_of,
+    json_body,
+    json_reply,
+    read_fields,
+    required,
+    scheme_credential,
+    user_id_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from trackgate.model import Receipt
+
+API_VERSION = "2020-09-22"
+"""``X-API-Version``: required by the Track Event page, absent from its OpenAPI; every known client sends it."""
+
+MAX_METADATA = 10 * 1024
+"""Bytes of event metadata that the data model allows."""
+
+TRACK = Endpoint(path="/v1/track")
+IDENTIFY = Endpoint(path="/v1/identify", kind="identify")
+
+
+class UserpilotOptions(Options, frozen=True, kw_only=True):
+    """What only a Userpilot destination knows."""
+
+    region: Literal["us", "eu"] = "us"
+    """Data residency: `us` is `analytex.userpilot.io`, `eu` is `analytex-eu.userpilot.io`. Ignored beside `url`."""
+    anonymous: Anonymous = "dead"
+    """An event without a user id: `dead` (kept, with the reason), `filter` (never owed), or `as-user-id` (its
+    anonymous id stands in)."""
+
+
+class _Track(Struct):
+    user_id: str
+    event_name: str
+    metadata: dict[str, Any] | None = None
+
+
+class _Identify(Struct):
+    user_id: str
+    metadata: dict[str, Any] | None = None
+    company: dict[str, Any] | None = None
+
+
+class Userpilot(Vendor):
+    """The Userpilot dialect."""
+
+    name = "userpilot"
+    title = "Userpilot"
+    endpoints = (TRACK, IDENTIFY)
+    native = frozenset({"properties.null"})
+    options = UserpilotOptions
+    credential = "Authorization: Token KEY"
+
+    def credentials(self, headers: Mapping[str, str]) -> tuple[str, ...]:
+        return scheme_credential(headers, "Token")
+
+    def decode(self, call: Call, endpoint: Endpoint, receipt: Receipt) -> tuple[Decoded, ...]:
+        body = body_of(call)
+        if endpoint.kind == "identify":
+            return (Decoded(_read_identify(body, receipt)),)
+        wire, extras = read_fields(_Track, body)
+        event = Event(
+            id=receipt.mint(),
+            vendor=self.name,
+            source=receipt.source,
+            received_at=receipt.at,
+            name=required(wire.event_name, "event_name"),
+            user_id=required(wire.user_id, "user_id"),
+            properties=wire.metadata or {},
+            extras=extras,
+        )
+        return (Decoded(event),)
+
+    def accept(self, endpoint: Endpoint, ids: tuple[str, ...]) -> Reply:
+        """202 Accepted; the documents show no body."""
+        return Reply(status=202, headers={"content-type": "application/json"})
+
+    def reject(self, problem: Problem) -> Reply:
+        """The ``errors`` list that the OpenAPI documents for 400 and 401."""
+        error = {
+            "details": problem.field or "",
+            "error": problem.kind.name.lower(),
+            "error_code": str(problem.status),
+            "message": problem.message,
+        }
+        return json_reply(problem.status, {"errors": [error]}, problem)
+
+    def base_url(self, options: Options) -> str:
+        region = options.region if isinstance(options, UserpilotOptions) else "us"
+        return "https://analytex-eu.userpilot.io" if region == "eu" else "https://analytex.userpilot.io"
+
+    def encode(self, event: Event, target: Target) -> Encoded:
+        policy = target.options.anonymous if isinstance(target.options, UserpilotOptions) else "dead"
+        notes: list[Note] = []
+        user_id = user_id_of(event, policy, notes)
+        if event.kind == "identify":
+            return Encoded((_say_identify(event, user_id, target, notes),), tuple(notes))
+        calls = [_say_profile(event, user_id, target)] if event.identify else []
+        metadata = _primitives(carry(event, self.native, notes), notes)
+        body = {**own_extras(event, self.name, notes), "user_id": user_id, "event_name": event.name}
+        calls.append(_call(target, TRACK, _with_metadata(body, metadata)))
+        return Encoded(tuple(calls), tuple(notes))
+
+    def inspect(self, call: Call, endpoint: Endpoint) -> tuple[Problem, ...]:
+        return tuple(_faults(call, endpoint))
+
+    def sample(self, url: str, key: str) -> Call:
+        """The curl of the Track Event page."""
+        headers = {
+            "content-type": "application/json",
+            "authorization": f"Token {key}",
+            "x-api-version": API_VERSION,
+        }
+        body = b"""{
+    "user_id": "unique_user_id",
+    "event_name": "user_subscribed",
+    "metadata": {
+      "plan": "free",
+      "created_at": "1519205055"
+    }
+  }"""
+        return Call(url=url + TRACK.path, headers=headers, body=body)
+
+
+def _read_identify(body: object, receipt: Receipt) -> Event:
+    wire, extras = read_fields(_Identify, body)
+    company = dict(wire.company or {})
+    # The page says `company.id`, the OpenAPI `company.company_id`: both are taken, the page's first.
+    stated = company.get("id", company.get("company_id"))
+    group_id = stated if isinstance(stated, str) and stated else None
+    if group_id is not None:
+        company.pop("id" if "id" in company else "company_id")
+    return Event(
+        id=receipt.mint(),
+        vendor=Userpilot.name,
+        source=receipt.source,
+        received_at=receipt.at,
+        kind="identify",
+        user_id=required(wire.user_id, "user_id"),
+        properties=wire.metadata or {},
+        context=Context(group_id=group_id, group=company),
+        extras=extras,
+    )
+
+
+def _say_identify(event: Event, user_id: str, target: Target, notes: list[Note]) -> Call:
+    leave(event, {"context.group_id", "context.group.*"}, notes)
+    body = {**own_extras(event, Userpilot.name, notes), "user_id": user_id}
+    company = dict(event.context.group)
+    if event.context.group_id:
+        company = {"id": event.context.group_id, **company}
+    if company:
+        body["company"] = company
+    metadata = _primitives(event.properties, notes)
+    return _call(target, IDENTIFY, _with_metadata(body, metadata))
+
+
+def _say_profile(event: Event, user_id: str, target: Target) -> Call:
+    """The identify call before a track event that asks for one: its properties are the traits."""
+    body = {"user_id": user_id}
+    return _call(target, IDENTIFY, _with_metadata(body, flatten(event.properties, [], nulls=True)))
+
+
+def _primitives(properties: dict[str, Any], notes: list[Note]) -> dict[str, Any]:
+    metadata = flatten(properties, notes, nulls=True)
+    if len(json_body(metadata)) > MAX_METADATA:
+        raise Unsupported("metadata_too_large", f"the metadata is over Userpilot's {MAX_METADATA} bytes")
+    return metadata
+
+
+def _with_metadata(body: dict[str, Any], metadata: dict[str, Any]) -> dict[str, Any]:
+    return {**body, "metadata": metadata} if metadata else body
+
+
+def _call(target: Target, endpoint: Endpoint, body: dict[str, Any]) -> Call:
+    headers = {
+        "content-type": "application/json",
+        "authorization": f"Token {target.key}",
+        "x-api-version": API_VERSION,
+    }
+    return Call(url=target.url + endpoint.path, headers=headers, body=json_body(body), step=endpoint.kind)
+
+
+def _faults(call: Call, endpoint: Endpoint) -> list[Problem]:
+    """Strict reading of the documents, for the sandbox."""
+    scheme, _, key = call.headers.get("authorization", "").partition(" ")
+    if scheme != "Token" or not key:
+        return [Problem(ProblemKind.UNAUTHORIZED, "Authorization must be `Token {YOUR_API_KEY}`.")]
+    faults = [
+        Problem(ProblemKind.INVALID, f"The header {name} must be {value}.", field=name)
+        for name, value in (("content-type", "application/json"), ("x-api-version", API_VERSION))
+        if call.headers.get(name, "").partition(";")[0].strip() != value
+    ]
+    try:
+        body = msgspec.json.decode(call.body)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        body = None
+    if not isinstance(body, dict):
+        return [*faults, Problem(ProblemKind.INVALID, "The body must be a JSON object.")]
+    needed = ("user_id", "event_name") if endpoint is TRACK else ("user_id",)
+    faults += [
+        Problem(ProblemKind.INVALID, f"`{name}` must be a non-empty string.", field=name, flaw="missing")
+        for name in needed
+        if not (isinstance(body.get(name), str) and body[name])
+    ]
+    metadata = body.get("metadata", {})
+    if not isinstance(metadata, dict):
+        return [*faults, Problem(ProblemKind.INVALID, "`metadata` must be an object.", field="metadata", flaw="type")]
+    faults += [
+        Problem(ProblemKind.INVALID, f"`metadata.{name}` must be a primitive.", field=f"metadata.{name}", flaw="type")
+        for name, value in metadata.items()
+        if isinstance(value, dict | list)
+    ]
+    return faults
+
+
+VENDOR = Userpilot()
