@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import Struct
 
 from trackgate import timestamps
 
@@ -52,7 +52,7 @@ class Note(Struct, frozen=True):
     subject: str
     kind: NoteKind
     field: str
-    became: dict[str, Any] = field(default_factory=dict)
+    became: dict[str, Any] = msgspec.field(default_factory=dict)
 
     @property
     def code(self) -> str:
@@ -69,6 +69,7 @@ def _stated(event: Event) -> Iterator[tuple[str, str, Any]]:
     """Each thing the caller stated, as pattern (``context.other.*``), key (where the pattern has a star), value."""
     context = event.context
     for pattern, value in (
+        ("kind", event.kind),
         ("name", event.name),
         ("user_id", event.user_id),
         ("anonymous_id", event.anonymous_id),
@@ -97,7 +98,7 @@ def _stated(event: Event) -> Iterator[tuple[str, str, Any]]:
 
 def facts(event: Event) -> dict[str, Any]:
     """Everything that the caller stated, flat: canonical field -> value."""
-    return {pattern.replace("*", key): value for pattern, key, value in _stated(event)}
+    return {_place(pattern, key): value for pattern, key, value in _stated(event)}
 
 
 def surviving(event: Event, notes: Iterable[Note]) -> dict[str, Any]:
@@ -118,16 +119,17 @@ def carry(
     Args:
         event: the event to convert.
         native: the patterns (``context.ip``, ``context.other.*``) that the dialect says itself.
-        notes: grows by a ``carried`` for each field, or a ``dropped`` where the property's name is taken.
+        notes: grows by a ``carried`` for each field, or a ``dropped`` where the property's name is taken; a field
+            that they already speak of (an anonymous id that stands in as user id) is left alone.
         names: pattern -> property; a vendor hands in its own where it differs.
 
     """
     properties = dict(event.properties)
-    for pattern, key, value in _stated(event):
-        if pattern not in names or pattern in native:
+    for pattern, key, value in _untold(event, native, notes):
+        if pattern not in names:
             continue
-        subject, stated = _subject(pattern), pattern.replace("*", key)
-        name = names[pattern].replace("*", key)
+        subject, stated = _subject(pattern), _place(pattern, key)
+        name = _place(names[pattern], key)
         if name in properties:
             notes.append(Note(subject, "dropped", stated))
             continue
@@ -138,9 +140,16 @@ def carry(
 
 def leave(event: Event, native: Collection[str], notes: list[Note]) -> None:
     """Note as dropped whatever ``carry`` would have carried: for calls with no room for it (a user's profile)."""
-    for pattern, key, _ in _stated(event):
-        if pattern in CARRIED and pattern not in native:
-            notes.append(Note(_subject(pattern), "dropped", pattern.replace("*", key)))
+    for pattern, key, _ in _untold(event, native, notes):
+        if pattern in CARRIED:
+            notes.append(Note(_subject(pattern), "dropped", _place(pattern, key)))
+
+
+def time_of(event: Event, notes: list[Note]) -> datetime:
+    """When it happened; where the caller did not say, when it came in, noted as made up."""
+    if event.timestamp is None:
+        notes.append(Note("timestamp", "made-up", "timestamp", {"timestamp": event.received_at}))
+    return event.occurred_at
 
 
 def own_extras(event: Event, vendor: str, notes: list[Note]) -> dict[str, Any]:
@@ -183,15 +192,30 @@ def flatten(properties: dict[str, Any], notes: list[Note], *, nulls: bool) -> di
     return flat
 
 
+def _untold(event: Event, native: Collection[str], notes: list[Note]) -> list[tuple[str, str, Any]]:
+    """What the caller stated, less what the dialect has a field for and what the notes already speak of."""
+    told = {note.field for note in notes}
+    return [
+        (pattern, key, value)
+        for pattern, key, value in _stated(event)
+        if pattern not in native and _place(pattern, key) not in told
+    ]
+
+
+def _place(pattern: str, key: str) -> str:
+    """The pattern with the key in its star's place (the key may hold a star of its own)."""
+    return pattern[:-1] + key if pattern.endswith("*") else pattern
+
+
 def _subject(pattern: str) -> str:
     return pattern.removesuffix(".*") if pattern.endswith("*") else pattern.rpartition(".")[2]
 
 
-def _spell(value: Any) -> Any:  # noqa: ANN401 - any JSON value, unchanged
+def _spell(value: Any) -> Any:
     return timestamps.spell(value) if isinstance(value, datetime) else value
 
 
-def _json(value: Any) -> str:  # noqa: ANN401 - any JSON value
+def _json(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 

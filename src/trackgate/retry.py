@@ -1,10 +1,42 @@
-"""When to try again, and how a destination stands: arithmetic over values, told the time and the dice."""
+"""When to try again, and how a destination stands: arithmetic over values, told the time and the dice.
+
+``judge`` takes one outcome and says what becomes of the delivery and of the destination. The worker only obeys.
+
+How a destination stands:
+
+    up ──(5 retries in a row)──────────────────────────> down    one probe at a time, 1 s apart and doubling
+    up ──(401, 402, 403, 3xx, or a run of refusals)────> parked  one probe every `retry.probe`
+    down, parked ──(a probe gets through)──────────────> up      with few calls in flight at first
+
+Nothing ages while a destination is down or parked, and no event waiting there spends an attempt but the one that probes.
+"""
 
 from __future__ import annotations
 
-from msgspec import Struct
+from datetime import datetime, timedelta
+from typing import Literal, assert_never
 
+from msgspec import Struct
+from msgspec.structs import replace
+
+from trackgate.model import Delivered, Outcome, Park, Refuse, Retry
+from trackgate.outbox import Dead, Delivery, Done, Fate, Held, Standing
 from trackgate.units import Duration
+
+State = Literal["up", "down", "parked"]
+
+DOWN_AFTER = 5
+"""Retries in a row, with no success between, after which a destination counts as down."""
+
+REFUSALS = {"status_404": 5, "status_405": 5, "status_410": 5}
+REFUSALS_ELSE = 20
+"""Refusals in a row after which a destination is parked: a wrong URL must not kill a million events."""
+
+PARKS = 2
+"""An event that earned this many Parks and earns another while others pass is refused: the fault is its own."""
+
+PROBE_FIRST = 1.0
+"""Seconds to the first probe of a destination that went down."""
 
 
 class RetryPolicy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -22,3 +54,161 @@ class RetryPolicy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     alone."""
     probe: Duration = Duration(30)
     """How often a destination that is down or parked is tried with one event."""
+
+
+class Health(Struct, frozen=True, kw_only=True):
+    """A destination as its worker sees it. Times are monotonic seconds but for ``standing.since``."""
+
+    standing: Standing
+    limit: int
+    """The most calls in flight that are configured."""
+    slots: int
+    """The calls in flight that are allowed now: grows by one a success, halves on 429 and timeouts."""
+    as_of: float
+    """When ``standing.up_seconds`` was last brought up to date."""
+    failures: int = 0
+    refusals: int = 0
+    probes: int = 0
+    probe_at: float = 0.0
+    paused_until: float = 0.0
+    passed_at: float = -1.0
+    """``up_seconds`` at the last success."""
+
+    @property
+    def up(self) -> bool:
+        """Whether everything may flow."""
+        return self.standing.state == "up"
+
+
+class Moment(Struct, frozen=True):
+    """Now, by both clocks, and a throw of the dice in [0, 1)."""
+
+    wall: datetime
+    monotonic: float
+    dice: float
+
+
+class Verdict(Struct, frozen=True):
+    """What becomes of the delivery, and of the destination."""
+
+    fate: Fate
+    health: Health
+
+
+def delay(failures: int, policy: RetryPolicy, dice: float) -> float:
+    """Seconds to wait after so many failures of an event: doubling, capped, half of it spread by the dice."""
+    whole = min(policy.base * 2.0 ** min(failures - 1, 40), policy.max_delay)
+    return whole / 2 + whole / 2 * dice
+
+
+def aged(health: Health, now: Moment) -> Health:
+    """The same destination with its up-time counted to now."""
+    passed = max(now.monotonic - health.as_of, 0.0) if health.up else 0.0
+    standing = replace(health.standing, up_seconds=health.standing.up_seconds + passed)
+    return replace(health, standing=standing, as_of=now.monotonic)
+
+
+def judge(outcome: Outcome, delivery: Delivery, health: Health, policy: RetryPolicy, now: Moment) -> Verdict:
+    """What an outcome means for the delivery and for the destination."""
+    health = aged(health, now)
+    match outcome:
+        case Delivered():
+            return Verdict(Done(), _passed(health, now))
+        case Retry():
+            return _retry(outcome, delivery, health, policy, now)
+        case Park(reason=reason):
+            if health.up and delivery.parks >= PARKS:
+                return Verdict(Dead(reason, "others pass at this destination, this event keeps being turned away"), health)
+            return _park(reason, delivery, health, policy, now)
+        case Refuse(reason=reason):
+            return _refuse(reason, delivery, health, policy, now)
+        case _:
+            assert_never(outcome)
+
+
+def _passed(health: Health, now: Moment) -> Health:
+    return replace(
+        _standing(health, "up", None, now),
+        slots=min(health.slots + 1, health.limit),
+        failures=0,
+        refusals=0,
+        probes=0,
+        passed_at=health.standing.up_seconds,
+    )
+
+
+def _retry(outcome: Retry, delivery: Delivery, health: Health, policy: RetryPolicy, now: Moment) -> Verdict:
+    since = health.standing.up_seconds if delivery.since is None else delivery.since
+    age = health.standing.up_seconds - since
+    wait = max(delay(delivery.attempts + 1, policy, now.dice), outcome.after or 0.0)
+    others_pass = health.up and health.passed_at > since
+    held = Held(
+        due=now.wall + timedelta(seconds=wait),
+        attempts=delivery.attempts + 1,
+        parks=delivery.parks,
+        since=since,
+        step=delivery.step,
+        aside=delivery.aside or (others_pass and age >= policy.patience),
+        reason=outcome.reason,
+    )
+    after = _failed(outcome, health, policy, now)
+    expired = health.up and age >= policy.max_age
+    return Verdict(Dead("expired", f"tried for too long; the last answer: {outcome.reason}") if expired else held, after)
+
+
+def _failed(outcome: Retry, health: Health, policy: RetryPolicy, now: Moment) -> Health:
+    failures = health.failures + 1
+    congested = outcome.reason in {"status_429", "timeout"}
+    health = replace(
+        health,
+        failures=failures,
+        slots=max(health.slots // 2, 1) if congested else health.slots,
+        paused_until=max(health.paused_until, now.monotonic + (outcome.after or 0.0)),
+    )
+    if health.up and failures >= DOWN_AFTER:
+        return _stopped(_standing(health, "down", outcome.reason, now), min(PROBE_FIRST, policy.probe), now)
+    if health.standing.state == "down":
+        return _stopped(health, min(PROBE_FIRST * 2.0 ** min(health.probes, 40), policy.probe), now)
+    if health.standing.state == "parked":
+        return _stopped(health, policy.probe, now)
+    return health
+
+
+def _park(reason: str, delivery: Delivery, health: Health, policy: RetryPolicy, now: Moment) -> Verdict:
+    held = Held(
+        due=now.wall,
+        attempts=delivery.attempts + 1,
+        parks=delivery.parks + 1,
+        since=delivery.since,
+        step=delivery.step,
+        aside=delivery.aside,
+        reason=reason,
+    )
+    return Verdict(held, _stopped(_standing(health, "parked", reason, now), policy.probe, now))
+
+
+def _refuse(reason: str, delivery: Delivery, health: Health, policy: RetryPolicy, now: Moment) -> Verdict:
+    refusals = health.refusals + 1
+    health = replace(health, refusals=refusals, failures=0, slots=min(health.slots + 1, health.limit))
+    run = f"refusals_{reason}"
+    if health.standing.state == "parked" or refusals >= REFUSALS.get(reason, REFUSALS_ELSE):
+        return _park(run, delivery, health, policy, now)
+    return Verdict(Dead(reason), _standing(health, "up", None, now))
+
+
+def _standing(health: Health, state: State, reason: str | None, now: Moment) -> Health:
+    if health.standing.state == state:
+        return health
+    standing = Standing(state=state, reason=reason, since=now.wall, up_seconds=health.standing.up_seconds)
+    return replace(health, standing=standing, probes=0, probe_at=0.0)
+
+
+def _stopped(health: Health, seconds: float, now: Moment) -> Health:
+    """One probe is due in so many seconds (or after the upstream's own Retry-After); recovery starts slowly.
+
+    What was still in flight when the destination stopped is no probe and moves nothing.
+    """
+    if now.monotonic < health.probe_at:
+        return health
+    probe_at = max(now.monotonic + seconds, health.paused_until)
+    return replace(health, probes=health.probes + 1, probe_at=probe_at, slots=1)

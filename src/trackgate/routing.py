@@ -73,11 +73,11 @@ def _why_not(route: Route, matches: Callable[[Event], bool], event: Event) -> st
 
 
 def _matcher(match: Match) -> Callable[[Event], bool]:
-    names = None if match.event is None else re.compile("|".join(map(translate, match.event)))
+    globs = None if match.event is None else [re.compile(translate(glob)) for glob in match.event]
 
     def matches(event: Event) -> bool:
         if match.kind is not None and event.kind not in match.kind:
             return False
-        return names is None or (event.kind == "track" and names.match(event.name) is not None)
+        return globs is None or (event.kind == "track" and any(glob.match(event.name) for glob in globs))
 
     return matches

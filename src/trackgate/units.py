@@ -1,4 +1,4 @@
-"""Durations, sizes and rates as people write them: ``72h``, ``1MiB``, ``600/min``."""
+"""Durations and sizes as people write them: ``72h``, ``1MiB``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,12 @@ from typing import Self
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
 _BYTES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
-_QUANTITY = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]+)")
+_QUANTITY = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)\s*([A-Za-z]+)")
+_LONGEST = 100 * 365 * 86_400.0
+"""Seconds. Beyond a century the arithmetic of dates fails, and nobody means it."""
+
+DURATION = 'a duration such as "500ms", "30s", "10m", "72h" or "7d"'
+SIZE = 'a size such as "512KiB", "1MiB" or "2GiB"'
 
 
 class Duration(float):
@@ -21,7 +26,14 @@ class Duration(float):
             ValueError: with words for the one who wrote it.
 
         """
-        return cls(_quantity(text, _SECONDS, 'a duration such as "500ms", "30s", "10m", "72h" or "7d"'))
+        seconds = _quantity(text, _SECONDS, DURATION)
+        if seconds > _LONGEST:
+            raise ValueError("must be at most 36500d")
+        return cls(seconds)
+
+    def spell(self) -> str:
+        """The same with the largest unit that needs no fraction: ``7d``, ``90s``."""
+        return _spell(float(self), {unit: _SECONDS[unit] for unit in ("d", "h", "m", "s")}, _SECONDS["ms"], "ms")
 
 
 class Size(int):
@@ -35,12 +47,22 @@ class Size(int):
             ValueError: with words for the one who wrote it.
 
         """
-        return cls(_quantity(text, _BYTES, 'a size such as "512KiB", "1MiB" or "2GiB"'))
+        return cls(_quantity(text, _BYTES, SIZE))
+
+    def spell(self) -> str:
+        """The same with the largest binary unit that needs no fraction: ``1MiB``, ``1500B``."""
+        return _spell(int(self), {unit: _BYTES[unit] for unit in ("TiB", "GiB", "MiB", "KiB")}, 1, "B")
 
 
 def _quantity(text: str, units: dict[str, float] | dict[str, int], wanted: str) -> float:
     match = _QUANTITY.fullmatch(text.strip())
     if match is None or match[2] not in units:
-        message = f"must be {wanted}"
-        raise ValueError(message)
+        raise ValueError(f"must be {wanted}")
     return float(match[1]) * units[match[2]]
+
+
+def _spell(amount: float, units: dict[str, float] | dict[str, int], least: float, unit_of_least: str) -> str:
+    for unit, worth in units.items():
+        if amount and amount % worth == 0:
+            return f"{amount / worth:.0f}{unit}"
+    return f"{amount / least:.0f}{unit_of_least}"

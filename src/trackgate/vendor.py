@@ -11,10 +11,8 @@ A vendor's file holds every fact of that vendor and nothing else does. It does n
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from datetime import datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -35,6 +33,10 @@ from trackgate.model import (
     Retry,
     Unsupported,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
 
 Anonymous = Literal["dead", "filter", "as-user-id"]
 """What a vendor that demands a user id does with an event that has none (an option of such a destination)."""
@@ -186,7 +188,7 @@ class Vendor(ABC):
 # --- what the dialects' files share ---------------------------------------------------------------------------
 
 
-def body_of(call: Call) -> Any:  # noqa: ANN401 - any JSON value
+def body_of(call: Call) -> Any:
     """The JSON value of a call's body.
 
     Raises:
@@ -209,9 +211,7 @@ def body_of(call: Call) -> Any:  # noqa: ANN401 - any JSON value
     return value
 
 
-def read_fields(
-    wire: type[Wire], value: Any, *, at: str = "", index: int | None = None
-) -> tuple[Wire, dict[str, Any]]:
+def read_fields(wire: type[Wire], value: Any, *, at: str = "", index: int | None = None) -> tuple[Wire, dict[str, Any]]:
     """An object as the vendor's wire Struct, and the fields that it does not declare.
 
     Args:
@@ -250,9 +250,7 @@ def required(value: str, name: str, index: int | None = None) -> str:
 
 def missing(name: str, index: int | None = None) -> Problem:
     """The problem of a required field that is not there (or empty)."""
-    return Problem(
-        ProblemKind.INVALID, f"{_place(name, index)} is required.", field=name, index=index, flaw="missing"
-    )
+    return Problem(ProblemKind.INVALID, f"{_place(name, index)} is required.", field=name, index=index, flaw="missing")
 
 
 def mistyped(name: str, expected: str, index: int | None = None) -> Problem:
@@ -283,6 +281,34 @@ def user_id_of(event: Event, policy: str, notes: list[Note], stand_in: str | Non
                 notes.append(Note(name.rpartition(".")[2], "changed", name, {"user_id": value}))
                 return value
     raise Unsupported("no_user_id", "the event names no user, and this vendor takes none without a user id")
+
+
+def batch_of(items: Any, limit: int, at: str) -> list[Any]:
+    """The items of a batch.
+
+    Args:
+        items: what the body holds there.
+        limit: the most that the vendor takes in one call.
+        at: where it stands, for messages (``events``, ``body``).
+
+    Raises:
+        Problem: it is no array, an empty one, or too long.
+
+    """
+    if not isinstance(items, list):
+        raise mistyped(at, "an array")
+    if not items:
+        raise Problem(ProblemKind.INVALID, f"`{at}` holds no event; send at least one.", field=at, flaw="missing")
+    if len(items) > limit:
+        raise Problem(
+            ProblemKind.INVALID, f"`{at}` holds {len(items)} events; send at most {limit} in one call.", field=at
+        )
+    return items
+
+
+def stated(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that have a value: what nobody said is left out, not sent as ``null``."""
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def json_body(value: object) -> bytes:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-import msgspec
 from msgspec import Struct
 
 from trackgate.fidelity import Note, carry, flatten, leave, own_extras
-from trackgate.model import Call, Context, Event, Problem, ProblemKind, Reply, Unsupported
+from trackgate.model import Call, Context, Event, Problem, Reply, Unsupported
+from trackgate.strict import FILLED, OBJECT, content, field_faults, header_faults, part, primitive_faults, unauthorized
 from trackgate.vendor import (
     Anonymous,
     Decoded,
@@ -43,6 +43,9 @@ MAX_METADATA = 10 * 1024
 
 TRACK = Endpoint(path="/v1/track")
 IDENTIFY = Endpoint(path="/v1/identify", kind="identify")
+
+TRACK_RULES = {"user_id": FILLED.needed(), "event_name": FILLED.needed(), "metadata": OBJECT}
+IDENTIFY_RULES = {"user_id": FILLED.needed(), "metadata": OBJECT, "company": OBJECT}
 
 
 class UserpilotOptions(Options, frozen=True, kw_only=True):
@@ -208,36 +211,13 @@ def _call(target: Target, endpoint: Endpoint, body: dict[str, Any]) -> Call:
 
 
 def _faults(call: Call, endpoint: Endpoint) -> list[Problem]:
-    """Strict reading of the documents, for the sandbox."""
     scheme, _, key = call.headers.get("authorization", "").partition(" ")
     if scheme != "Token" or not key:
-        return [Problem(ProblemKind.UNAUTHORIZED, "Authorization must be `Token {YOUR_API_KEY}`.")]
-    faults = [
-        Problem(ProblemKind.INVALID, f"The header {name} must be {value}.", field=name)
-        for name, value in (("content-type", "application/json"), ("x-api-version", API_VERSION))
-        if call.headers.get(name, "").partition(";")[0].strip() != value
-    ]
-    try:
-        body = msgspec.json.decode(call.body)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        body = None
-    if not isinstance(body, dict):
-        return [*faults, Problem(ProblemKind.INVALID, "The body must be a JSON object.")]
-    needed = ("user_id", "event_name") if endpoint is TRACK else ("user_id",)
-    faults += [
-        Problem(ProblemKind.INVALID, f"`{name}` must be a non-empty string.", field=name, flaw="missing")
-        for name in needed
-        if not (isinstance(body.get(name), str) and body[name])
-    ]
-    metadata = body.get("metadata", {})
-    if not isinstance(metadata, dict):
-        return [*faults, Problem(ProblemKind.INVALID, "`metadata` must be an object.", field="metadata", flaw="type")]
-    faults += [
-        Problem(ProblemKind.INVALID, f"`metadata.{name}` must be a primitive.", field=f"metadata.{name}", flaw="type")
-        for name, value in metadata.items()
-        if isinstance(value, dict | list)
-    ]
-    return faults
+        return [unauthorized("Authorization must be `Token {YOUR_API_KEY}`.")]
+    faults = header_faults(call, {"content-type": "application/json", "x-api-version": API_VERSION})
+    body = content(call)
+    faults += field_faults(body, TRACK_RULES if endpoint.kind == "track" else IDENTIFY_RULES)
+    return faults + primitive_faults(part(body, "metadata"), "metadata", nulls=True)
 
 
 VENDOR = Userpilot()

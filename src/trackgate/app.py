@@ -1,0 +1,302 @@
+"""The composition root: builds the whole program from one configuration, runs it, and takes it down in order."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
+from uuid_utils import uuid7
+
+from trackgate import vendors
+from trackgate.clients import pyreqwest_client
+from trackgate.clock import SystemClock
+from trackgate.deliver.send import Sender
+from trackgate.deliver.worker import Plan, Worker
+from trackgate.ingest.asgi import Edge
+from trackgate.ingest.doors import Doors
+from trackgate.ingest.intake import Intake
+from trackgate.ingest.web import build
+from trackgate.metrics import Metrics
+from trackgate.outbox import Standing
+from trackgate.outboxes.sqlite import SqliteOutbox
+from trackgate.routing import Router
+from trackgate.sandbox import build as build_sandbox
+from trackgate.server import Bounds, Listen, Server, address_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from structlog.typing import FilteringBoundLogger
+
+    from trackgate.client import Client
+    from trackgate.config import Config, Destination
+    from trackgate.model import Clock
+    from trackgate.outbox import Ledger, Outbox
+
+LARGEST_BACKLOG = 10 * 2**30
+"""Bytes: the default of ``server.max_backlog`` is half of the disk's free space, and no more than this."""
+
+WATCH = 5.0
+"""Seconds between two looks at the backlog."""
+
+WARN_AT = (0.8, 0.5)
+"""Shares of the backlog limit at which a warning names the destination that fills it."""
+
+SHARE_OF_GRACE = 0.45
+"""Of ``server.grace``: for the callers, then for the deliveries in flight; the rest is for closing the outbox."""
+
+SANDBOX_DATA = "sandbox"
+"""The folder in ``server.data`` for the outbox of ``serve --sandbox``: it never touches real data."""
+
+SANDBOX_MARK = {"trackgate-sandbox": "true"}
+
+GONE = "not in routes.toml"
+"""Why a destination is parked that has a queue and is configured no more."""
+
+
+class Gateway:
+    """The running program, for as long as ``run`` lasts.
+
+    Args:
+        config: all of it; it is never changed.
+        log: bound to nothing yet.
+        sandbox: where the emulated vendors listen, if they run beside the gateway and get every delivery.
+        clock: the time.
+
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        log: FilteringBoundLogger,
+        *,
+        sandbox: Listen | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._config = config
+        self._log = log
+        self._sandbox = sandbox
+        self._clock = clock or SystemClock()
+        self._workers: dict[str, Worker] = {}
+        self._phase = "starting"
+        self._warned = 0.0
+
+    async def run(self, announce: Callable[[str, str | None], None]) -> None:
+        """Serve until a SIGTERM or SIGINT, then drain; ``announce`` hears the addresses once everything listens.
+
+        Raises:
+            OSError: an address cannot be listened at.
+            OutboxError: the data directory cannot be used.
+
+        """
+        async with AsyncExitStack() as stack:
+            listener = Listen.read(self._config.server.listen).bind()
+            stack.callback(listener.close)
+            sandbox_at = await self._start_sandbox(stack)
+            destinations = self._destinations(sandbox_at)
+            outbox = await self._open_outbox(stack)
+            client = pyreqwest_client(self._clock)
+            stack.push_async_callback(client.close)
+            await self._start_workers(stack, destinations, outbox, client)
+            server = self._server(outbox)
+            serving = asyncio.create_task(server.serve(sockets=[listener]))
+            stack.callback(asyncio.create_task(self._watch(outbox)).cancel)
+            self._phase = "ready"
+            address = address_of(listener)
+            self._log.info("gateway.started", listen=address, sandbox=sandbox_at, data=str(self._data()))
+            announce(address, sandbox_at)
+            await _signalled()
+            self._phase = "draining"
+            self._log.info("gateway.draining", grace=self._config.server.grace)
+            server.stop()
+            await serving
+        self._log.info("gateway.stopped")
+
+    # --- parts ------------------------------------------------------------------------------------------------
+
+    async def _start_sandbox(self, stack: AsyncExitStack) -> str | None:
+        if self._sandbox is None:
+            return None
+        listener = self._sandbox.bind()
+        server = Server(build_sandbox(vendors.load(), self._clock), Bounds(), grace=1)
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        stack.push_async_callback(_stop_server, server, serving)
+        return address_of(listener)
+
+    def _destinations(self, sandbox_at: str | None) -> Mapping[str, Destination]:
+        if sandbox_at is None:
+            return self._config.destinations
+        return {
+            name: replace(destination, url=f"http://{sandbox_at}/{destination.vendor.name}")
+            for name, destination in self._config.destinations.items()
+        }
+
+    def _data(self) -> Path:
+        data = Path(self._config.server.data)
+        return data / SANDBOX_DATA if self._sandbox is not None else data
+
+    async def _open_outbox(self, stack: AsyncExitStack) -> SqliteOutbox:
+        server = self._config.server
+        data = self._data()
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        outbox = await SqliteOutbox.open(
+            data,
+            self._clock,
+            max_backlog=server.max_backlog or min(shutil.disk_usage(data).free // 2, LARGEST_BACKLOG),
+            min_free=server.min_free,
+            retention=server.retention,
+            dedupe_window=server.dedupe_window,
+            on_commit=self._committed,
+            log=self._log,
+        )
+        stack.push_async_callback(outbox.close)
+        self._metrics = Metrics(outbox.ledger, self._in_flight, self._clock)
+        outbox.on_append(self._wake)
+        return outbox
+
+    async def _start_workers(
+        self, stack: AsyncExitStack, destinations: Mapping[str, Destination], outbox: Outbox, client: Client
+    ) -> None:
+        known = outbox.ledger().destinations
+        running: list[asyncio.Task[None]] = []
+        for name in known.keys() - destinations.keys():
+            if known[name].waiting:
+                self._log.warning("destination.parked", destination=name, reason=GONE, waiting=known[name].waiting)
+            await outbox.stand(name, replace(known[name].standing, state="parked", reason=GONE, since=self._clock.now()))
+        for name, destination in destinations.items():
+            sender = Sender(destination.vendor, client, self._clock, destination.timeout)
+            plan = Plan(
+                name=name, concurrency=destination.concurrency, policy=destination.retry, target=destination.target
+            )
+            worker = Worker(plan, outbox, sender, self._clock, self._log, self._metrics)
+            self._workers[name] = worker
+            tally = known.get(name)
+            standing = tally.standing if tally is not None else Standing()
+            if standing.reason == GONE:
+                standing = Standing(up_seconds=standing.up_seconds)
+            running.append(asyncio.create_task(worker.run(standing)))
+        stack.push_async_callback(self._stop_workers, running)
+
+    async def _stop_workers(self, running: list[asyncio.Task[None]]) -> None:
+        """All at once: one hanging destination must not eat the others' grace."""
+        grace = self._config.server.grace * SHARE_OF_GRACE
+        await asyncio.gather(*(worker.stop(grace) for worker in self._workers.values()))
+        await asyncio.gather(*running)
+
+    def _server(self, outbox: SqliteOutbox) -> Server:
+        server = self._config.server
+        filters = {
+            name: _filter(destination) for name, destination in self._config.destinations.items()
+        }
+        intake = Intake(
+            outbox=outbox,
+            router=Router(self._config.routes, filters),
+            clock=self._clock,
+            mint=_mint,
+            log=self._log,
+            accept_timeout=server.accept_timeout,
+        )
+        edge = Edge(
+            Doors(self._config.sources),
+            intake,
+            outbox,
+            self._clock,
+            self._log,
+            self._metrics,
+            max_body=server.max_body,
+            body_timeout=server.body_timeout,
+            marks=SANDBOX_MARK if self._sandbox is not None else {},
+        )
+        bounds = Bounds(
+            header_bytes=server.max_header_bytes,
+            header_timeout=server.header_timeout,
+            connections=server.max_connections,
+        )
+        return Server(build(edge, lambda: self._ready(outbox), self._metrics.render), bounds, server.grace * SHARE_OF_GRACE)
+
+    # --- seen from outside ------------------------------------------------------------------------------------
+
+    def _ready(self, outbox: SqliteOutbox) -> tuple[bool, dict[str, Any]]:
+        ledger = outbox.ledger()
+        trouble = outbox.healthy()
+        good = self._phase == "ready" and trouble is None
+        return good, {
+            "status": "ready" if good else self._phase if self._phase != "ready" else "refusing",
+            "reason": trouble,
+            "sandbox": self._sandbox is not None,
+            "backlog_bytes": ledger.backlog_bytes,
+            "backlog_limit_bytes": ledger.backlog_limit,
+            "destinations": {name: _shown(ledger, name) for name in ledger.destinations.keys() | self._workers.keys()},
+        }
+
+    def _in_flight(self) -> dict[str, int]:
+        return {name: worker.in_flight for name, worker in self._workers.items()}
+
+    def _committed(self, seconds: float, _rows: int) -> None:
+        self._metrics.committed(seconds)
+
+    def _wake(self, owed: frozenset[str]) -> None:
+        for name in owed & self._workers.keys():
+            self._workers[name].wake()
+
+    async def _watch(self, outbox: Outbox) -> None:
+        """Warn as the backlog passes each share of its limit, and again only after it went below."""
+        while True:
+            await self._clock.sleep(WATCH)
+            ledger = outbox.ledger()
+            share = ledger.backlog_bytes / ledger.backlog_limit if ledger.backlog_limit else 0.0
+            reached = next((mark for mark in WARN_AT if share >= mark), 0.0)
+            if reached > self._warned:
+                fullest = max(ledger.destinations, key=lambda name: ledger.destinations[name].backlog_bytes)
+                self._log.warning(
+                    "backlog.filling", share=round(share, 2), destination=fullest, limit_bytes=ledger.backlog_limit
+                )
+            self._warned = reached
+
+
+def _mint() -> str:
+    return str(uuid7())
+
+
+def _filter(destination: Destination) -> Callable[[Any], bool]:
+    return lambda event: destination.vendor.filters(event, destination.options)
+
+
+def _shown(ledger: Ledger, name: str) -> dict[str, Any]:
+    tally = ledger.destinations.get(name)
+    if tally is None:
+        return {"state": "up", "waiting": 0, "dead": 0}
+    return {
+        "state": tally.standing.state,
+        "reason": tally.standing.reason,
+        "since": tally.standing.since,
+        "waiting": tally.waiting,
+        "dead": tally.dead,
+        "oldest": tally.oldest,
+    }
+
+
+async def _signalled() -> None:
+    """Wait for the first SIGTERM or SIGINT; a second one ends the process at once (what was promised is on disk)."""
+    first = asyncio.Event()
+
+    def on_signal(number: int) -> None:
+        if first.is_set():
+            os._exit(128 + number)
+        first.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number)
+    await first.wait()
+
+
+async def _stop_server(server: Server, serving: asyncio.Task[None]) -> None:
+    server.stop()
+    await serving

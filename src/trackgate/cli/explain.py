@@ -1,0 +1,107 @@
+"""``trackgate explain``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import click
+import msgspec
+
+from trackgate import vendors
+from trackgate.cli.configured import config_option, usable
+from trackgate.clock import SystemClock
+from trackgate.explain import SYMBOLS, Explained, Going, matrix
+from trackgate.explain import explain as explain_call
+from trackgate.model import Problem
+
+if TYPE_CHECKING:
+    from trackgate.config import Config
+    from trackgate.vendor import Endpoint
+
+REJECTED = 1
+"""Exit status: the call would be turned away."""
+
+
+@click.command()
+@config_option
+@click.option("--source", metavar="NAME", help="The source that the call comes to.")
+@click.option("--path", "at", metavar="PATH", help="The vendor's path; default: its track call.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--matrix", "table", is_flag=True, help="The fidelity table of all vendors instead.")
+@click.argument("file", type=click.File("rb"), required=False)
+def explain(path: Path, source: str | None, at: str | None, file: BinaryIO | None, *, as_json: bool, table: bool) -> None:
+    """Show what would become of a call, without sending anything.
+
+    FILE holds the body of a call in the source's format (- for standard input): you see the canonical event, the
+    routes that take it and those that pass it by, each outgoing call, and what the conversions keep, change and lose.
+    """
+    if table:
+        click.echo(matrix(vendors.load()))
+        click.echo("\n" + legend())
+        return
+    if source is None or file is None:
+        message = "give --source NAME and a FILE (or - for standard input), or --matrix"
+        raise click.UsageError(message)
+    config = usable(path, {}, placeholders=True)
+    endpoint = _endpoint(config, source, at)
+    try:
+        explained = explain_call(config, source, endpoint, file.read(), SystemClock().now())
+    except Problem as problem:
+        click.echo(f"this call would be turned away with {problem.status}: {problem.message}", err=True)
+        sys.exit(REJECTED)
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(explained, enc_hook=repr)).decode())
+    else:
+        click.echo("\n\n".join(_readable(each) for each in explained))
+
+
+def legend() -> str:
+    """What the table's signs mean."""
+    words = {
+        "carried": "carried in the properties",
+        "changed": "said in another form",
+        "made-up": "made up, because the vendor wants it",
+        "dropped": "dropped",
+        "degraded": "wanted by the vendor, stated by nobody",
+    }
+    return "\n".join(f"{sign} {words[kind]}" for kind, sign in SYMBOLS.items())
+
+
+def _endpoint(config: Config, source: str, at: str | None) -> Endpoint:
+    if source not in config.sources:
+        message = f"there is no source {source!r}; there are {', '.join(config.sources)}"
+        raise click.BadParameter(message, param_hint="--source")
+    endpoints = config.sources[source].vendor.endpoints
+    for endpoint in endpoints:
+        if at is None or endpoint.path == at:
+            return endpoint
+    message = f"{at!r} is none of {', '.join(each.path for each in endpoints)}"
+    raise click.BadParameter(message, param_hint="--path")
+
+
+def _readable(explained: Explained) -> str:
+    event = msgspec.json.format(msgspec.json.encode(explained.event)).decode()
+    lines = ["event " + event]
+    lines += [f"  note {note.code}  ({note.field})" for note in explained.notes]
+    lines.append("routes")
+    for passed in explained.routes:
+        lines.append(f"  {passed.route} -> {', '.join(passed.to)}: {passed.why_not or 'takes it'}")
+    lines += [line for each in explained.owed for line in _going(each)]
+    lines += [f"{name}: filtered, no route lets this event through" for name in explained.filtered]
+    if not explained.owed:
+        lines.append("owed to nobody: it would be stored, and counted as unrouted")
+    return "\n".join(lines)
+
+
+def _going(each: Going) -> list[str]:
+    lines = [f"to {each.destination} ({each.vendor})"]
+    if each.unsupported is not None:
+        return [*lines, f"  cannot be said, would be dead: {each.unsupported}"]
+    for call in each.calls:
+        lines.append(f"  {call.method} {call.url}")
+        lines += [f"    {name}: {value}" for name, value in call.headers.items()]
+        lines += ["    " + line for line in msgspec.json.format(call.body).splitlines()]
+    lines += [f"  note {note.code}  ({note.field} -> {', '.join(note.became) or 'nothing'})" for note in each.notes]
+    return lines

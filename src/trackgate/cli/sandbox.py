@@ -1,0 +1,46 @@
+"""``trackgate sandbox``."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+
+import click
+
+from trackgate import vendors
+from trackgate.cli.curl import curl
+from trackgate.clock import SystemClock
+from trackgate.sandbox import build
+from trackgate.server import Bounds, Listen, Server, address_of
+
+
+@click.command()
+@click.option("--listen", default="127.0.0.1:8090", show_default=True, metavar="HOST:PORT", help="Where to listen.")
+def sandbox(listen: str) -> None:
+    """Run the four vendors, emulated: strict about their documents, told to fail on demand, forgetting at exit."""
+    try:
+        asyncio.run(_serve(Listen.read(listen)))
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--listen") from None
+    except OSError as error:
+        click.echo(f"the sandbox cannot start: {error}", err=True)
+        sys.exit(1)
+
+
+async def _serve(listen: Listen) -> None:
+    listener = listen.bind()
+    address = address_of(listener)
+    known = vendors.load()
+    server = Server(build(known, SystemClock()), Bounds(), grace=1)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, server.stop)
+    click.echo(f"The emulated vendors listen at http://{address}")
+    for name, vendor in known.items():
+        click.echo(f"  {vendor.title:<12} http://{address}/{name}")
+    first = next(iter(known.values()))
+    click.echo(f"  try it       {curl(first.sample(f'http://{address}/{first.name}', 'ANY_KEY'))}")
+    click.echo(f"  received     curl http://{address}/-/received")
+    click.echo(f"""  make it fail curl http://{address}/-/fail -d '{{"status": 503, "times": 3}}'""")
+    await server.serve(sockets=[listener])

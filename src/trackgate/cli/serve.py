@@ -1,0 +1,85 @@
+"""``trackgate serve``."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import uvloop
+
+from trackgate.app import Gateway
+from trackgate.cli.configured import config_option, usable
+from trackgate.cli.curl import curl
+from trackgate.log import open_log
+from trackgate.outbox import OutboxError
+from trackgate.server import Listen
+
+if TYPE_CHECKING:
+    from trackgate.config import Config
+
+FAILED = 1
+"""Exit status: it could not start."""
+
+SWITCH_INTERVAL = 0.0005
+"""Seconds after which a busy thread lets another run: the outbox's thread must not wait 5 ms beside a busy loop."""
+
+
+@click.command()
+@config_option
+@click.option("--listen", metavar="HOST:PORT", help="Where to listen; wins over TRACKGATE_LISTEN and the file.")
+@click.option("--data", metavar="DIR", help="Where the outbox lives; wins over TRACKGATE_DATA and the file.")
+@click.option(
+    "--sandbox",
+    is_flag=True,
+    envvar="TRACKGATE_SANDBOX",
+    help="Run the emulated vendors too and send every delivery there, never to a real vendor.",
+)
+@click.option(
+    "--sandbox-listen",
+    default="127.0.0.1:8090",
+    envvar="TRACKGATE_SANDBOX_LISTEN",
+    show_default=True,
+    metavar="HOST:PORT",
+    help="Where the emulated vendors listen.",
+)
+def serve(path: Path, listen: str | None, data: str | None, *, sandbox: bool, sandbox_listen: str) -> None:
+    """Run the gateway until SIGTERM or Ctrl-C."""
+    config = usable(path, {"listen": listen, "data": data}, placeholders=sandbox)
+    try:
+        emulated = Listen.read(sandbox_listen) if sandbox else None
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--sandbox-listen") from None
+    with open_log(config.server.log_format, config.server.log_level) as log:
+        gateway = Gateway(config, log, sandbox=emulated)
+        sys.setswitchinterval(SWITCH_INTERVAL)
+        gc.freeze()
+        try:
+            uvloop.run(gateway.run(lambda address, at: click.echo(_welcome(config, address, at))))
+        except (OSError, OutboxError) as error:
+            log.error("gateway.failed", error=str(error))
+            click.echo(f"trackgate cannot start: {error}", err=True)
+            sys.exit(FAILED)
+
+
+def _welcome(config: Config, address: str, sandbox_at: str | None) -> str:
+    """What a newcomer reads first."""
+    source = next(iter(config.sources.values()))
+    key = source.keys[0].value() if source.keys else "ANY_KEY"
+    shown = "YOUR_KEY" if source.keys else key
+    call = source.vendor.sample(f"http://{address}", shown)
+    lines = [
+        f"Trackgate {version('trackgate')} listens at http://{address}",
+        f"  sources       {', '.join(config.sources)}",
+        f"  destinations  {', '.join(config.destinations)}",
+        f"  try it        {curl(call)}",
+    ]
+    if sandbox_at is not None:
+        lines += [
+            f"  sandbox       every delivery goes to the emulated vendors at http://{sandbox_at}, none to a real one",
+            f"  what arrived  curl http://{sandbox_at}/-/received",
+        ]
+    return "\n".join(lines)

@@ -1,0 +1,105 @@
+"""``trackgate try``: one event through the running gateway, watched until it arrives."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import httpx
+
+from trackgate.cli.configured import config_option, usable
+from trackgate.cli.curl import curl
+from trackgate.explain import going
+from trackgate.outboxes.sqlite import SqliteReader
+from trackgate.server import Listen
+
+if TYPE_CHECKING:
+    from trackgate.config import Config
+    from trackgate.model import Call
+    from trackgate.outbox import Found
+
+EVENT_ID = "trackgate-event-id"
+SANDBOX = "trackgate-sandbox"
+SETTLED = frozenset({"delivered", "dead", "dropped"})
+LOOK_EVERY = 0.05
+
+
+@click.command("try")
+@config_option
+@click.option("--wait", default=10.0, show_default=True, metavar="SECONDS", help="How long to watch.")
+@click.argument("source")
+def try_source(path: Path, source: str, wait: float) -> None:
+    """Send SOURCE's documented sample through the running gateway and watch it arrive.
+
+    Exits 0 where every destination has it, 1 where the gateway turned it away or some destination has it not (yet).
+    """
+    config = usable(path, {}, placeholders=True)
+    if source not in config.sources:
+        message = f"there is no source {source!r}; there are {', '.join(config.sources)}"
+        raise click.BadParameter(message, param_hint="SOURCE")
+    reply = _post(_sample(config, source))
+    click.echo(f"< {reply.status_code} {reply.reason_phrase}")
+    if reply.text:
+        click.echo(f"  {reply.text}")
+    if not reply.is_success:
+        sys.exit(1)
+    event_id = reply.headers[EVENT_ID]
+    click.echo(f"  event {event_id}")
+    data = Path(config.server.data)
+    found = asyncio.run(_watch(data / "sandbox" if SANDBOX in reply.headers else data, event_id, wait))
+    if found is None:
+        click.echo(f"the outbox in {data} does not know the event; is --config that of the running gateway?", err=True)
+        sys.exit(1)
+    sys.exit(0 if _tell(config, found) else 1)
+
+
+def _sample(config: Config, source: str) -> Call:
+    listen = Listen.read(config.server.listen)
+    keys = config.sources[source].keys
+    call = config.sources[source].vendor.sample(
+        f"http://{listen.host}:{listen.port}/{source}", keys[0].value() if keys else "ANY_KEY"
+    )
+    shown = config.sources[source].vendor.sample(f"http://{listen.host}:{listen.port}/{source}", "KEY")
+    click.echo(f"> {curl(shown)}")
+    return call
+
+
+def _post(call: Call) -> httpx.Response:
+    try:
+        return httpx.post(call.url, headers=call.headers, content=call.body, trust_env=False, timeout=10)
+    except httpx.HTTPError as error:
+        click.echo(f"nobody answers at {call.url}: {error}; start the gateway first (trackgate serve)", err=True)
+        sys.exit(1)
+
+
+async def _watch(data: Path, event_id: str, wait: float) -> Found | None:
+    reader = SqliteReader(data)
+    end = time.monotonic() + wait
+    while True:
+        found = await reader.find(event_id)
+        if found is not None and all(found.fates[name] in SETTLED for name in found.owed):
+            return found
+        if time.monotonic() > end:
+            return found
+        await asyncio.sleep(LOOK_EVERY)
+
+
+def _tell(config: Config, found: Found) -> bool:
+    """One line a destination; whether all of them have it."""
+    for name in sorted(found.owed):
+        attempts = found.attempts.get(name, ())
+        last = attempts[-1] if attempts else None
+        said = f"{last.status or last.reason} in {last.duration * 1000:.0f} ms at {last.at:%H:%M:%S}" if last else "-"
+        notes = ()
+        if name in config.destinations:
+            notes = tuple(dict.fromkeys(note.code for note in going(config.destinations[name], found.event).notes))
+        told = f"; {', '.join(notes)}" if notes else ""
+        reason = f" ({found.reasons[name]})" if name in found.reasons else ""
+        click.echo(f"  {name:<16} {found.fates[name]}{reason}: {said}, {len(attempts)} tries{told}")
+    for name in sorted(found.filtered):
+        click.echo(f"  {name:<16} filtered: no route lets this event through")
+    return all(found.fates[name] == "delivered" for name in found.owed)

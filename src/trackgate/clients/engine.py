@@ -1,0 +1,148 @@
+"""What every engine does alike: the deadline, the cap on a reply, and which calls cannot be sent at all."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+from trackgate.client import MAX_REPLY
+from trackgate.model import Fault, Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from trackgate.model import Call, Clock
+
+CONNECTIONS = 256
+"""Calls in flight at once, and connections kept open, per client unless told otherwise."""
+
+IDLE: Final = 20.0
+"""Seconds that an unused connection is kept: less than servers and load balancers commonly keep theirs (60), so that
+a call seldom meets a connection that is just being closed."""
+
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE = re.compile(r"(?:[!-~](?:[\t -~]*[!-~])?)?")
+_FRAMING = frozenset({"content-length", "transfer-encoding", "connection", "host"})
+
+
+class Reading:
+    """A reply as far as it has come, so that whatever ends the reading, what was read is kept."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._head: tuple[int, dict[str, str]] | None = None
+        self._body = bytearray()
+        self._complete = False
+
+    def begin(self, status: int, headers: Iterable[tuple[str, str]]) -> None:
+        """The head has come: from here on it is a reply. Values of one name are joined by commas."""
+        joined: dict[str, str] = {}
+        for name, value in headers:
+            key = name.lower()
+            joined[key] = f"{joined[key]}, {value}" if key in joined else value
+        self._head = status, joined
+
+    def feed(self, chunk: bytes) -> bool:
+        """Take a piece of the body; false once there is more of it than we read."""
+        self._body += chunk
+        return len(self._body) <= MAX_REPLY
+
+    def finish(self) -> None:
+        """The body came to its proper end."""
+        self._complete = True
+
+    def reply(self) -> Reply | None:
+        """What there is to show for it; ``None`` before the head has come."""
+        if self._head is None:
+            return None
+        status, headers = self._head
+        body = bytes(self._body[:MAX_REPLY])
+        return Reply(status=status, headers=headers, body=body, complete=self._complete, at=self._clock.now())
+
+
+class Engine(ABC):
+    """A ``Client``, but for the exchange itself.
+
+    Args:
+        clock: says when a reply arrived.
+        version: ours, for the User-Agent.
+        connections: calls in flight at once; further ones wait, and their deadline runs.
+
+    """
+
+    failures: tuple[type[Exception], ...]
+    """What ``exchange`` raises for what a network or a server did, and for a call that it will not put on the wire."""
+
+    def __init__(self, clock: Clock, version: str, connections: int) -> None:
+        self._clock = clock
+        self._closed = False
+        # Ours, not the engine's: a call that is cancelled while it waits must not be sent after all.
+        self._slots = asyncio.Semaphore(connections)
+        # No compression is asked for and none is undone: a small reply cannot unfold into a large one.
+        self._headers = {"user-agent": f"trackgate/{version}", "accept": "*/*", "accept-encoding": "identity"}
+
+    async def send(self, call: Call, deadline: float) -> Reply | Fault:
+        flaw = unsendable(call)
+        if flaw is not None:
+            return Fault("protocol", flaw)
+        if self._closed:
+            return Fault("connect", "the client is closed")
+        reading = Reading(self._clock)
+        fault = Fault("protocol", "the engine gave neither a reply nor a reason")
+        try:
+            async with asyncio.timeout(deadline), self._slots:
+                await self.exchange(call, self._outgoing(call), deadline, reading)
+        except TimeoutError:
+            fault = Fault("timeout", f"no reply within {deadline:g} s")
+        except self.failures as error:
+            fault = self.explain(error)
+        reply = reading.reply()
+        if reply is not None and reply.status < 200:
+            return Fault("protocol", "the upstream switched protocols without being asked")
+        return reply or fault
+
+    async def close(self) -> None:
+        self._closed = True
+        await self.release()
+
+    def _outgoing(self, call: Call) -> dict[str, str]:
+        stated = {name: value for name, value in call.headers.items() if name not in _FRAMING}
+        return {**self._headers, **stated}
+
+    @abstractmethod
+    async def exchange(self, call: Call, headers: dict[str, str], deadline: float, reading: Reading) -> None:
+        """Make the call once and put into ``reading`` what comes back, from the moment that the head is there."""
+
+    @abstractmethod
+    def explain(self, error: Exception) -> Fault:
+        """Put a failure into words that quote nothing of the call or of the reply."""
+
+    @abstractmethod
+    async def release(self) -> None:
+        """Let go of the connections."""
+
+
+def unsendable(call: Call) -> str | None:
+    """Why a call cannot be put on the wire, for the one who configured it, or ``None``. Names headers, never values."""
+    if not _is_http(call.url):
+        return "the url must be http:// or https:// with a host, and a port up to 65535 if any"
+    for name, value in call.headers.items():
+        if not _NAME.fullmatch(name):
+            return "a header's name holds a character that HTTP does not allow"
+        if not _VALUE.fullmatch(value):
+            return (
+                f"the value of the header {name} holds what HTTP does not allow: a line break, a control or non-ASCII "
+                "character, or a space at either end (a secret that was read from a file often ends in a line break)"
+            )
+    return None
+
+
+def _is_http(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False

@@ -1,0 +1,71 @@
+"""The configuration as the program uses it: one immutable value, every name resolved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from trackgate.config.secret import Secret
+from trackgate.config.tables import Lossy, Server
+from trackgate.retry import RetryPolicy
+from trackgate.routing import Route
+from trackgate.units import Duration
+from trackgate.vendor import Options, Target, Vendor
+
+
+class Source(Struct, frozen=True, kw_only=True):
+    """Where events come from. ``keys`` is empty where ``keyless``."""
+
+    name: str
+    vendor: Vendor
+    keys: tuple[Secret, ...] = ()
+    auth: str = "key"
+    cors: tuple[str, ...] = ()
+
+    @property
+    def keyless(self) -> bool:
+        """Whether it takes calls without a key."""
+        return self.auth == "none"
+
+
+class Destination(Struct, frozen=True, kw_only=True):
+    """Where events go. ``url`` is a base URL without a trailing slash; the vendor's path follows it."""
+
+    name: str
+    vendor: Vendor
+    url: str
+    key: Secret
+    options: Options
+    reread: Mapping[str, Secret] = {}
+    """Options that come from files, by field."""
+    timeout: Duration = Duration(10)
+    concurrency: int = 32
+    retry: RetryPolicy = RetryPolicy()
+    lossy: Lossy = Lossy()
+
+    def target(self) -> Target:
+        """What the vendor needs to address a call, secret files read anew.
+
+        Raises:
+            SecretUnreadable: (an ``OSError``) a file is gone, empty or unfit; the message names it.
+
+        """
+        fresh = {field: secret.credential() for field, secret in self.reread.items()}
+        return Target(url=self.url, key=self.key.credential(), options=replace(self.options, **fresh))
+
+    def __repr__(self) -> str:
+        """Without the options, which may hold a secret."""
+        return f"Destination({self.name!r}, {self.vendor.name!r})"
+
+
+class Config(Struct, frozen=True, kw_only=True):
+    """Everything that ``routes.toml``, the variables and the flags say. A reload is another one of these."""
+
+    server: Server
+    sources: Mapping[str, Source]
+    destinations: Mapping[str, Destination]
+    routes: tuple[Route, ...]
+    path: Path

@@ -1,0 +1,59 @@
+"""When the next held delivery of a destination falls due, by a clock that does not jump."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from trackgate.model import Clock
+    from trackgate.outbox import Outbox
+
+NEVER = float("inf")
+
+
+class HeldTimer:
+    """Knows the next due time without asking the outbox each time.
+
+    Due times are wall-clock times, because they outlive the process; inside it they follow the monotonic clock from
+    the wall-clock time at the start. One that lies further ahead than any wait can be (the wall clock was set back
+    between two runs) is taken for due after the longest wait.
+
+    Args:
+        clock: both clocks.
+        longest: seconds; the longest wait between two tries.
+
+    """
+
+    def __init__(self, clock: Clock, longest: float) -> None:
+        self._clock = clock
+        self._longest = longest
+        self._start = clock.now()
+        self._started = clock.monotonic()
+        self._due: datetime | None = None
+        self._due_at = NEVER
+        self.stale = True
+
+    def now(self) -> datetime:
+        """Wall-clock time that never jumps."""
+        return self._start + timedelta(seconds=self._clock.monotonic() - self._started)
+
+    def seconds(self) -> float:
+        """Until the next held delivery is due; infinite where none waits for a time."""
+        return self._due_at - self._clock.monotonic()
+
+    def reached(self) -> datetime:
+        """The time to take held deliveries by: now, or the due time that was taken for reached."""
+        return max(self.now(), self._due) if self._due is not None else self.now()
+
+    async def refresh(self, outbox: Outbox, destination: str) -> None:
+        """Ask the outbox, if something changed since the last time."""
+        if not self.stale:
+            return
+        self.stale = False
+        self._due = await outbox.next_due(destination)
+        if self._due is None:
+            self._due_at = NEVER
+        else:
+            wait = (self._due - self.now()).total_seconds()
+            self._due_at = self._clock.monotonic() + min(max(wait, 0.0), self._longest)

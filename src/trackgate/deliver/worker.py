@@ -1,0 +1,291 @@
+"""One destination's worker: takes deliveries from the outbox, sends them, settles them. Decisions are ``retry``'s."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from trackgate.deliver.held_timer import HeldTimer
+from trackgate.deliver.send import Tried
+from trackgate.lanes import Lanes
+from trackgate.model import Retry
+from trackgate.outbox import Dead, Delivery, Fate, Held, OutboxError, Settlement, Standing
+from trackgate.retry import Health, Moment, RetryPolicy, aged, judge
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from structlog.typing import FilteringBoundLogger
+
+    from trackgate.deliver.send import Sender
+    from trackgate.metrics import Metrics
+    from trackgate.model import Clock
+    from trackgate.outbox import Outbox
+    from trackgate.vendor import Target
+
+WINDOW = 512
+"""Deliveries that are kept in memory, at most, beyond those in flight."""
+
+FRESH_PROBES = 8
+"""While stopped, this many probes may bring in an event that was never tried; then the held ones take turns."""
+
+SHORTEST = 0.001
+"""Seconds between two looks, at least."""
+
+STOPPED = {"down": "went_down", "parked": "parked"}
+
+IDLE = 60.0
+"""Seconds between two looks when nothing calls for one."""
+
+STORAGE_PAUSE = 1.0
+"""Seconds between two tries while the outbox does not answer."""
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """What a worker needs to know of its destination."""
+
+    name: str
+    concurrency: int
+    policy: RetryPolicy
+    target: Callable[[], Target]
+    """Reads the credentials again (a secret in a file may have been rotated)."""
+
+
+class Worker:
+    """Delivers what one destination is owed; it shares nothing with the others."""
+
+    def __init__(
+        self, plan: Plan, outbox: Outbox, sender: Sender, clock: Clock, log: FilteringBoundLogger, metrics: Metrics
+    ) -> None:
+        self._plan = plan
+        self._outbox = outbox
+        self._sender = sender
+        self._clock = clock
+        self._log = log.bind(destination=plan.name)
+        self._metrics = metrics
+        self._lanes = Lanes()
+        self._news = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stopping = False
+        self._timer = HeldTimer(clock, plan.policy.max_delay)
+        self._fresh_probes = 0
+        self._target = plan.target()
+        self._health = Health(
+            standing=Standing(), limit=plan.concurrency, slots=plan.concurrency, as_of=clock.monotonic()
+        )
+
+    @property
+    def in_flight(self) -> int:
+        """Calls (and settlements) under way."""
+        return self._lanes.in_flight
+
+    @property
+    def standing(self) -> Standing:
+        """How the destination stands."""
+        return self._health.standing
+
+    def wake(self) -> None:
+        """There may be something to do."""
+        self._news.set()
+
+    async def run(self, standing: Standing) -> None:
+        """Deliver until ``stop``. ``standing`` is how the destination stood when we last knew."""
+        self._health = replace(self._health, standing=standing, as_of=self._clock.monotonic())
+        while not self._stopping:
+            self._news.clear()
+            seconds = await self._look()
+            self._launch()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), max(seconds, SHORTEST))
+
+    async def stop(self, grace: float) -> None:
+        """Start nothing more, let what is in flight end within ``grace`` seconds, give the rest back."""
+        self._stopping = True
+        self._news.set()
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=grace)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+        with suppress(OutboxError):
+            await self._outbox.give_back(self._lanes.drain())
+            await self._outbox.stand(self._plan.name, aged(self._health, self._moment()).standing)
+
+    # --- getting work -----------------------------------------------------------------------------------------
+
+    async def _look(self) -> float:
+        """Find something to do; return the seconds until the next look."""
+        try:
+            return await (self._fill() if self._health.up else self._probe())
+        except OutboxError:
+            return STORAGE_PAUSE
+        except Exception as error:  # noqa: BLE001 - the outermost edge of a destination: the others must not notice
+            self._log.error("worker.stumbled", error=type(error).__name__, detail=str(error))
+            return STORAGE_PAUSE
+
+    async def _fill(self) -> float:
+        """Bring in held deliveries that are due, then the next of the log."""
+        pause = self._health.paused_until - self._clock.monotonic()
+        if pause > 0:
+            return pause
+        room = WINDOW - len(self._lanes)
+        if room > WINDOW // 2:
+            await self._timer.refresh(self._outbox, self._plan.name)
+            if self._timer.seconds() <= 0:
+                self._lanes.add(await self._outbox.take_held(self._plan.name, self._timer.reached(), room))
+                self._timer.stale = True
+                await self._timer.refresh(self._outbox, self._plan.name)
+            if self._outbox.has_news(self._plan.name):
+                self._lanes.add(await self._outbox.take(self._plan.name, room))
+        return min(self._timer.seconds(), IDLE)
+
+    async def _probe(self) -> float:
+        """While stopped: at the appointed time, one delivery; of a lane that failed and of others by turns."""
+        wait = self._health.probe_at - self._clock.monotonic()
+        if self._tasks or wait > 0:
+            return max(wait, STORAGE_PAUSE)
+        self._renew_target()
+        fresh = self._health.probes % 2 == 0 and self._fresh_probes < FRESH_PROBES
+        found = await self._find(fresh=fresh) or await self._find(fresh=not fresh)
+        return self._plan.policy.probe if found else IDLE
+
+    async def _find(self, *, fresh: bool) -> bool:
+        """Launch a probe: an event that was never tried, or the held one that waited longest."""
+        name = self._plan.name
+        if fresh and not len(self._lanes) and self._outbox.has_news(name):
+            self._lanes.add(await self._outbox.take(name, 1))
+        elif not fresh:
+            self._lanes.add(await self._outbox.take_held(name, self._timer.now(), 1, undue=True))
+        launched = self._launch_one()
+        self._fresh_probes += fresh and launched
+        return launched
+
+    def _renew_target(self) -> None:
+        try:
+            self._target = self._plan.target()
+        except (OSError, ValueError) as error:
+            self._log.warning("secret.unreadable", error=type(error).__name__)
+
+    # --- sending ----------------------------------------------------------------------------------------------
+
+    def _launch(self) -> None:
+        """Start as many deliveries as may be in flight."""
+        if not self._health.up or self._stopping or self._health.paused_until > self._clock.monotonic():
+            return
+        while self._lanes.in_flight < self._health.slots and self._launch_one():
+            pass
+        if len(self._lanes) < WINDOW // 2 and self._outbox.has_news(self._plan.name):
+            self._news.set()
+
+    def _launch_one(self) -> bool:
+        delivery = self._lanes.start()
+        if delivery is None:
+            return False
+        task = asyncio.create_task(self._deliver(delivery))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return True
+
+    async def _deliver(self, delivery: Delivery) -> None:
+        """One delivery from the call to its settlement; its lane is busy until both are done."""
+        try:
+            tried = await self._try(delivery)
+            delivery = replace(delivery, step=tried.step)
+            fate, before = self._judge(tried, delivery), self._health.standing
+            await self._settle([Settlement(delivery=delivery, fate=fate, attempts=tried.attempts)])
+            if isinstance(fate, Held):
+                await self._hold_followers(delivery)
+            self._timer.stale |= delivery.held or isinstance(fate, Held)
+            self._tell(delivery, tried, fate)
+            await self._stand(before)
+        finally:
+            self._lanes.release(delivery)
+            self._launch()
+            if self._timer.stale or not self._health.up:
+                self._news.set()
+
+    async def _try(self, delivery: Delivery) -> Tried:
+        try:
+            return await self._sender.attempt(delivery, self._target)
+        except Exception as error:  # noqa: BLE001 - the outermost edge of a delivery: it stays owed
+            self._log.error("delivery.stumbled", event_id=delivery.event.id, error=type(error).__name__)
+            return Tried(Retry("internal_error"), delivery.step)
+
+    def _judge(self, tried: Tried, delivery: Delivery) -> Fate:
+        if isinstance(tried.result, Dead):
+            return tried.result
+        verdict = judge(tried.result, delivery, self._health, self._plan.policy, self._moment())
+        self._health = verdict.health
+        return verdict.fate
+
+    async def _hold_followers(self, delivery: Delivery) -> None:
+        """What memory has behind a held delivery waits behind it in the outbox."""
+        if followers := self._lanes.followers(delivery):
+            held = [Settlement(delivery=one, fate=_unchanged(one)) for one in followers]
+            await self._settle(held)
+
+    async def _settle(self, settlements: list[Settlement]) -> None:
+        """Record it, however long the outbox takes: what happened upstream cannot be taken back."""
+        while True:
+            try:
+                return await self._outbox.settle(settlements)
+            except OutboxError:
+                await self._clock.sleep(STORAGE_PAUSE)
+
+    async def _stand(self, before: Standing) -> None:
+        """Tell and remember it if the destination stands otherwise than before."""
+        after = self._health.standing
+        if (after.state, after.reason) == (before.state, before.reason):
+            return
+        if after.state == "up":
+            self._fresh_probes = 0
+            self._log.info("destination.resumed", was=before.state)
+        else:
+            self._log.warning(f"destination.{STOPPED[after.state]}", reason=after.reason, advice=_advice(after))
+        with suppress(OutboxError):
+            await self._outbox.stand(self._plan.name, after)
+
+    def _tell(self, delivery: Delivery, tried: Tried, fate: Fate) -> None:
+        ids = {"event_id": delivery.event.id, "source": delivery.event.source}
+        for attempt in tried.attempts:
+            self._metrics.attempted(self._plan.name, attempt.outcome, attempt.duration)
+            self._log.info(
+                "delivery.attempted",
+                **ids,
+                step=attempt.step,
+                attempt=delivery.attempts + 1,
+                outcome=attempt.outcome,
+                reason=attempt.reason,
+                status=attempt.status,
+                ms=round(attempt.duration * 1000, 1),
+                notes=tried.notes,
+            )
+        if isinstance(fate, Dead):
+            self._log.warning("delivery.died", **ids, reason=fate.reason)
+        elif isinstance(fate, Held) and fate.aside and not delivery.aside:
+            self._log.warning("delivery.set_aside", **ids, reason=fate.reason)
+
+    def _moment(self) -> Moment:
+        return Moment(self._timer.now(), self._clock.monotonic(), random.random())  # noqa: S311 - jitter, no secret
+
+
+def _unchanged(delivery: Delivery) -> Held:
+    return Held(
+        due=None,
+        attempts=delivery.attempts,
+        parks=delivery.parks,
+        since=delivery.since,
+        step=delivery.step,
+        aside=delivery.aside,
+    )
+
+
+def _advice(standing: Standing) -> str:
+    if standing.state == "down":
+        return "the upstream does not answer as it should; events wait and are sent when it does"
+    return "look at the key and the url of this destination; events wait, and a probe finds out by itself when it is mended"

@@ -1,0 +1,171 @@
+"""The ASGI edge of the way in: reads calls within limits, writes replies, and turns nothing into a 500."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+import msgspec
+from msgspec.structs import replace
+
+from trackgate.ingest.doors import Door, Doors, Turned
+from trackgate.ingest.intake import COME_BACK
+from trackgate.model import Call, Problem, ProblemKind, Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from litestar.types import Receive, Scope, Send
+    from structlog.typing import FilteringBoundLogger
+
+    from trackgate.ingest.intake import Intake
+    from trackgate.metrics import Metrics
+    from trackgate.model import Clock
+    from trackgate.outbox import Outbox
+
+PREFLIGHT_AGE = "600"
+
+
+class Gone(Exception):  # noqa: N818 - nobody is left to hear a reply
+    """The caller hung up before its call was whole."""
+
+
+class Edge:
+    """The ASGI application of all vendors' paths."""
+
+    def __init__(
+        self,
+        doors: Doors,
+        intake: Intake,
+        outbox: Outbox,
+        clock: Clock,
+        log: FilteringBoundLogger,
+        metrics: Metrics,
+        *,
+        max_body: int,
+        body_timeout: float,
+        marks: Mapping[str, str],
+    ) -> None:
+        """Put the edge together; ``marks`` are headers for every reply."""
+        self._doors = doors
+        self._intake = intake
+        self._outbox = outbox
+        self._clock = clock
+        self._log = log
+        self._metrics = metrics
+        self._max_body = max_body
+        self._body_timeout = body_timeout
+        self._marks = marks
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one call."""
+        start = self._clock.monotonic()
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        path = unquote(scope["raw_path"].decode("latin-1"))  # the mount takes the first slash off `path`
+        if scope["method"] == "OPTIONS" and "origin" in headers:
+            await _write(send, self._preflight(path, headers))
+            return
+        found = self._doors.find(scope["method"], path, headers)
+        try:
+            reply = await self._answer(found, headers, path, receive)
+        except Gone:
+            return
+        source = found.source if isinstance(found, Turned) else found.source.name
+        reply = replace(reply, headers={**reply.headers, **self._marks, **self._cors(found, headers)})
+        await _write(send, reply)
+        self._metrics.answered(source, reply.status, self._clock.monotonic() - start)
+
+    async def _answer(self, found: Door | Turned, headers: dict[str, str], path: str, receive: Receive) -> Reply:
+        try:
+            if isinstance(found, Turned):
+                raise found.problem
+            body = await self._read(receive, headers, found.endpoint.max_body or self._max_body)
+            return await self._intake.take(found, Call(url=path, headers=headers, body=body))
+        except Problem as problem:
+            return self._reject(found, problem)
+        except Exception as error:  # noqa: BLE001 - the outermost edge: nothing was promised, so the caller keeps it
+            self._log.error("ingest.stumbled", error=type(error).__name__)
+            words = "Trackgate stumbled over this call and kept nothing of it; try again."
+            return self._reject(found, Problem(ProblemKind.UNAVAILABLE, words, retry_after=COME_BACK))
+
+    def _reject(self, found: Door | Turned, problem: Problem) -> Reply:
+        source = found.source if isinstance(found, Turned) else found.source.name
+        vendor = found.vendor if isinstance(found, Turned) else found.source.vendor
+        reason = problem.kind.name.lower()
+        self._outbox.count_rejected(source, reason)
+        self._log.warning(
+            "event.rejected", source=source, status=problem.status, reason=reason, field=problem.field, flaw=problem.flaw
+        )
+        reply = vendor.reject(problem) if vendor is not None else _own_words(problem)
+        extra = {"allow": "POST"} if problem.kind is ProblemKind.METHOD else {}
+        if problem.kind in {ProblemKind.TOO_LARGE, ProblemKind.TIMEOUT}:
+            extra["connection"] = "close"
+        return replace(reply, headers={**reply.headers, **extra})
+
+    async def _read(self, receive: Receive, headers: Mapping[str, str], limit: int) -> bytes:
+        if headers.get("content-encoding", "identity").lower() != "identity":
+            raise Problem(ProblemKind.ENCODING, "Compressed bodies are not taken; send the JSON as it is.")
+        length = headers.get("content-length", "0")
+        if length.isdigit() and int(length) > limit:
+            raise _too_large(limit)
+        try:
+            async with asyncio.timeout(self._body_timeout):
+                return await _collect(receive, limit)
+        except TimeoutError:
+            words = f"The body did not arrive within {self._body_timeout:g} s."
+            raise Problem(ProblemKind.TIMEOUT, words) from None
+
+    def _cors(self, found: Door | Turned, headers: Mapping[str, str]) -> dict[str, str]:
+        origin = headers.get("origin")
+        if origin is None or isinstance(found, Turned) or origin not in found.source.cors:
+            return {}
+        exposed = "trackgate-event-id, trackgate-batch-id, retry-after"
+        return {"access-control-allow-origin": origin, "access-control-expose-headers": exposed, "vary": "origin"}
+
+    def _preflight(self, path: str, headers: Mapping[str, str]) -> Reply:
+        """A browser asks before it posts; at the root any source there that lists the Origin says yes."""
+        origin = headers["origin"]
+        if not any(origin in door.source.cors for door in self._doors.candidates(path)):
+            return _own_words(Problem(ProblemKind.FORBIDDEN, "No source here lists this Origin under `cors`."))
+        allowed = {
+            "access-control-allow-origin": origin,
+            "access-control-allow-methods": "POST",
+            "access-control-allow-headers": headers.get("access-control-request-headers", "content-type"),
+            "access-control-max-age": PREFLIGHT_AGE,
+            "vary": "origin",
+        }
+        return Reply(status=204, headers=allowed)
+
+
+async def _collect(receive: Receive, limit: int) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise Gone
+        part = message.get("body", b"")
+        size += len(part)
+        if size > limit:
+            raise _too_large(limit)
+        parts.append(part)
+        if not message.get("more_body", False):
+            return b"".join(parts) if len(parts) > 1 else part
+
+
+def _too_large(limit: int) -> Problem:
+    return Problem(ProblemKind.TOO_LARGE, f"The body is over the limit of {limit} bytes.")
+
+
+def _own_words(problem: Problem) -> Reply:
+    """A reply in nobody's shape, for paths that are nobody's."""
+    body = msgspec.json.encode({"error": problem.message, "status": problem.status})
+    return Reply(status=problem.status, headers={"content-type": "application/json"}, body=body)
+
+
+async def _write(send: Send, reply: Reply) -> None:
+    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in reply.headers.items()]
+    headers.append((b"content-length", str(len(reply.body)).encode()))
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.body", "body": reply.body, "more_body": False})

@@ -1,0 +1,163 @@
+"""Which source a call is for: by its path, and at the root by its credential. Pure.
+
+At the root the *form* of the authentication narrows the sources that share a path, then the key decides. A wrong key is
+a 401 and never falls through to a source without one.
+"""
+
+from __future__ import annotations
+
+import hmac
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from trackgate.model import Problem, ProblemKind
+from trackgate.vendor import Endpoint, Vendor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from trackgate.config import Source
+
+
+
+class Door(Struct, frozen=True):
+    """Where a call comes in. ``keys`` are the source's, as they were at the start; empty for one without."""
+
+    source: Source
+    endpoint: Endpoint
+    keys: tuple[bytes, ...] = ()
+
+
+class Turned(Struct, frozen=True):
+    """A call turned away at the door. ``vendor`` words it (``None``: nobody's path, so we do)."""
+
+    problem: Problem
+    vendor: Vendor | None = None
+    source: str = ""
+
+
+class Doors:
+    """All the paths that the sources answer at.
+
+    Args:
+        sources: by name, as configured.
+
+    """
+
+    def __init__(self, sources: Mapping[str, Source]) -> None:
+        self._sources = sources
+        self._own: dict[str, Door] = {}
+        self._root: dict[str, list[Door]] = {}
+        for source in sources.values():
+            keys = tuple(key.value().encode() for key in source.keys)
+            for endpoint in source.vendor.endpoints:
+                door = Door(source, endpoint, keys)
+                self._own[f"/{source.name}{endpoint.path}"] = door
+                self._root.setdefault(endpoint.path, []).append(door)
+
+    def candidates(self, path: str) -> Sequence[Door]:
+        """Every door at this path, whoever knocks."""
+        own = self._own.get(path)
+        return [own] if own is not None else self._root.get(path, [])
+
+    def find(self, method: str, path: str, headers: Mapping[str, str]) -> Door | Turned:
+        """The door that a call may use."""
+        doors = self.candidates(path)
+        if not doors:
+            return self._nowhere(path)
+        if method != "POST":
+            problem = Problem(ProblemKind.METHOD, f"{method} is not taken here; send a POST.")
+            return Turned(problem, doors[0].source.vendor, doors[0].source.name if len(doors) == 1 else "")
+        found = self._admit(doors[0], headers) if path in self._own else _pick(path, doors, headers)
+        if isinstance(found, Turned):
+            return found
+        return _stranger(found, headers) or found
+
+    def _admit(self, door: Door, headers: Mapping[str, str]) -> Door | Turned:
+        if not door.keys or _matches(door, door.source.vendor.credentials(headers)):
+            return door
+        return Turned(_unauthorized(door.source.vendor, headers), door.source.vendor, door.source.name)
+
+    def _nowhere(self, path: str) -> Turned:
+        first, _, _ = path.removeprefix("/").partition("/")
+        source = self._sources.get(first)
+        paths = (
+            sorted(self._root) if source is None else [f"/{first}{each.path}" for each in source.vendor.endpoints]
+        )
+        problem = Problem(ProblemKind.NOT_FOUND, f"There is nothing at this path. POST is taken at {', '.join(paths)}.")
+        return Turned(problem, source.vendor if source else None, source.name if source else "")
+
+
+def _pick(path: str, doors: Sequence[Door], headers: Mapping[str, str]) -> Door | Turned:
+    shown = [(door, door.source.vendor.credentials(headers)) for door in doors]
+    of_form = [(door, keys) for door, keys in shown if keys]
+    known = [door for door, keys in of_form if door.keys and _matches(door, keys)]
+    if known:
+        return known[0]
+    if len(of_form) == 1 and not of_form[0][0].keys:
+        return of_form[0][0]
+    if of_form:
+        vendor = of_form[0][0].source.vendor
+        keyless = [door for door, _ in of_form if not door.keys]
+        problem = _ambiguous(path, keyless) if len(keyless) > 1 and len(keyless) == len(of_form) else _wrong(vendor)
+        return Turned(problem, vendor, of_form[0][0].source.name if len(of_form) == 1 else "")
+    keyless = [door for door in doors if not door.keys]
+    if len(keyless) == 1:
+        return keyless[0]
+    vendor = doors[0].source.vendor
+    return Turned(_ambiguous(path, keyless) if keyless else _unauthorized(vendor, headers), vendor)
+
+
+def _matches(door: Door, presented: Iterable[str]) -> bool:
+    """Whether any presented key is the source's; every pair is compared, in constant time, as bytes."""
+    found = False
+    for credential in presented:
+        for key in door.keys:
+            found |= hmac.compare_digest(credential.encode("utf-8", "surrogatepass"), key)
+    return found
+
+
+def _unauthorized(vendor: Vendor, headers: Mapping[str, str]) -> Problem:
+    if vendor.credentials(headers):
+        return _wrong(vendor)
+    return Problem(
+        ProblemKind.UNAUTHORIZED, f"The API key is missing; send `{vendor.credential}`.", flaw="missing"
+    )
+
+
+def _wrong(vendor: Vendor) -> Problem:
+    return Problem(ProblemKind.UNAUTHORIZED, f"The API key is not known here; it is read from `{vendor.credential}`.")
+
+
+def _ambiguous(path: str, doors: Sequence[Door]) -> Problem:
+    ways = " or ".join(f"/{door.source.name}{path}" for door in doors)
+    return Problem(
+        ProblemKind.UNAUTHORIZED,
+        f"Several sources without a key answer at {path}; name one: {ways}.",
+        flaw="missing",
+    )
+
+
+def _stranger(door: Door, headers: Mapping[str, str]) -> Turned | None:
+    """A source without a key is for this machine's programs, not for web pages that a browser here has open."""
+    if door.keys:
+        return None
+    origin = headers.get("origin")
+    if origin is not None and origin not in door.source.cors:
+        words = "This source has no key and takes no call from this Origin; list it under `cors`, or give it a key."
+    elif not is_loopback(headers.get("host", "")):
+        words = "This source has no key and takes calls to a loopback Host only; call 127.0.0.1, or give it a key."
+    else:
+        return None
+    return Turned(Problem(ProblemKind.FORBIDDEN, words), door.source.vendor, door.source.name)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a Host header (port or not) names this machine's loopback; a name that only looks like it does not."""
+    name = host if host.endswith("]") else host.rpartition(":")[0] or host
+    try:
+        return name.lower() == "localhost" or ip_address(name.strip("[]")).is_loopback
+    except ValueError:
+        return False

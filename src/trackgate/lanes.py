@@ -1,0 +1,87 @@
+"""Lanes: the deliveries that one destination has in memory, one call in flight per lane, the oldest first.
+
+Pure bookkeeping. A lane is one user's events at one destination, in the order of their acceptance; a delivery that was
+set aside is a lane of its own, so that it holds nobody up.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from trackgate.outbox import Delivery
+
+Key = tuple[int, int]
+"""The lane's hash and 0, or for a delivery set aside its hash and its seq."""
+
+
+def key_of(delivery: Delivery) -> Key:
+    """The lane that a delivery goes by."""
+    return (delivery.lane, delivery.seq if delivery.aside else 0)
+
+
+class Lanes:
+    """The deliveries at hand, by lane."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[Key, deque[Delivery]] = {}
+        self._ready: list[tuple[int, Key]] = []
+        self._busy: set[Key] = set()
+        self._count = 0
+
+    def __len__(self) -> int:
+        """How many wait, not counting those in flight."""
+        return self._count
+
+    @property
+    def in_flight(self) -> int:
+        """How many lanes have a call in flight."""
+        return len(self._busy)
+
+    def add(self, deliveries: Iterable[Delivery]) -> None:
+        """Queue deliveries, in the order given, behind what their lanes have."""
+        for delivery in deliveries:
+            key = key_of(delivery)
+            queue = self._waiting.setdefault(key, deque())
+            queue.append(delivery)
+            self._count += 1
+            if len(queue) == 1 and key not in self._busy:
+                heappush(self._ready, (delivery.seq, key))
+
+    def start(self) -> Delivery | None:
+        """Hand out the oldest delivery whose lane is free; the lane is busy until ``release``."""
+        if not self._ready:
+            return None
+        _, key = heappop(self._ready)
+        self._busy.add(key)
+        self._count -= 1
+        queue = self._waiting[key]
+        delivery = queue.popleft()
+        if not queue:
+            del self._waiting[key]
+        return delivery
+
+    def release(self, delivery: Delivery) -> None:
+        """The delivery is settled: its lane's next may go."""
+        key = key_of(delivery)
+        self._busy.discard(key)
+        if queue := self._waiting.get(key):
+            heappush(self._ready, (queue[0].seq, key))
+
+    def followers(self, delivery: Delivery) -> list[Delivery]:
+        """Take out what waits behind a busy delivery, because it has to wait longer than memory should."""
+        queue = self._waiting.pop(key_of(delivery), None) or ()
+        self._count -= len(queue)
+        return list(queue)
+
+    def drain(self) -> list[Delivery]:
+        """Take out everything that waits."""
+        left = [delivery for queue in self._waiting.values() for delivery in queue]
+        self._waiting.clear()
+        self._ready.clear()
+        self._count = 0
+        return left

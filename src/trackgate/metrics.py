@@ -1,0 +1,162 @@
+"""What Prometheus sees: the outbox's ledger, as it is at the scrape, and what only this process knows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from prometheus_client.core import Metric
+
+    from trackgate.model import Clock
+    from trackgate.outbox import DestinationTally, Ledger
+
+STATES = ("up", "down", "parked")
+
+_FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+_SLOW = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+_COUNTS = {
+    "owed": "Deliveries owed, ever.",
+    "delivered": "Deliveries that the upstream took.",
+    "retried": "Tries that have to be made again.",
+    "dropped": "Deliveries given up by an operator.",
+    "filtered": "Events that a route from their source names this destination for, and none matched.",
+}
+
+
+class Metrics:
+    """The registry of one process.
+
+    Args:
+        ledger: the outbox's counts, now.
+        in_flight: calls under way, by destination.
+        clock: for ages.
+
+    """
+
+    def __init__(self, ledger: Callable[[], Ledger], in_flight: Callable[[], dict[str, int]], clock: Clock) -> None:
+        self._ledger = ledger
+        self._in_flight = in_flight
+        self._clock = clock
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+        self._answered = Histogram(
+            "trackgate_request_duration_seconds",
+            "From a call's headers to our reply.",
+            ["source", "status"],
+            buckets=_FAST,
+            registry=self._registry,
+        )
+        self._attempted = Histogram(
+            "trackgate_attempt_duration_seconds",
+            "One call to an upstream, all told.",
+            ["destination", "outcome"],
+            buckets=_SLOW,
+            registry=self._registry,
+        )
+        self._committed = Histogram(
+            "trackgate_commit_duration_seconds",
+            "One commit of the outbox, fsync included.",
+            buckets=_FAST,
+            registry=self._registry,
+        )
+
+    def answered(self, source: str, status: int, seconds: float) -> None:
+        """A call was answered."""
+        self._answered.labels(source, str(status)).observe(seconds)
+
+    def attempted(self, destination: str, outcome: str, seconds: float) -> None:
+        """An upstream was called."""
+        self._attempted.labels(destination, outcome).observe(seconds)
+
+    def committed(self, seconds: float) -> None:
+        """The outbox committed; called on its own thread."""
+        self._committed.observe(seconds)
+
+    def render(self) -> bytes:
+        """The text format, version 0.0.4."""
+        return generate_latest(self._registry)
+
+    def collect(self) -> Iterator[Metric]:
+        """The ledger as metrics (prometheus_client's collector protocol)."""
+        ledger = self._ledger()
+        yield from _sources(ledger)
+        yield from _destinations(ledger)
+        yield from self._moments(ledger)
+        yield _gauge("trackgate_backlog_bytes", "Bytes of events that some destination waits for.", ledger.backlog_bytes)
+        yield _gauge("trackgate_backlog_limit_bytes", "At this many bytes new events get a 503.", ledger.backlog_limit)
+
+    def _moments(self, ledger: Ledger) -> Iterator[Metric]:
+        flying = GaugeMetricFamily("trackgate_in_flight", "Calls under way.", labels=["destination"])
+        for name, count in self._in_flight().items():
+            flying.add_metric([name], count)
+        yield flying
+        oldest = GaugeMetricFamily(
+            "trackgate_oldest_waiting_seconds", "Age of the oldest event that waits.", labels=["destination"]
+        )
+        now = self._clock.now()
+        for name, tally in ledger.destinations.items():
+            age = 0.0 if tally.oldest is None else max((now - tally.oldest).total_seconds(), 0.0)
+            oldest.add_metric([name], age)
+        yield oldest
+
+
+def _sources(ledger: Ledger) -> Iterator[Metric]:
+    rejected = CounterMetricFamily(
+        "trackgate_rejected", "Calls turned away, by reason.", labels=["source", "reason"]
+    )
+    for name, tally in ledger.sources.items():
+        for reason, count in tally.rejected.items():
+            rejected.add_metric([name, reason], count)
+    yield rejected
+    for field, words in {
+        "received": "Events (and calls turned away) that came in.",
+        "accepted": "Events stored.",
+        "duplicate": "Repeats that were answered and not stored again.",
+        "conflict": "Repeats of an id with other content, stored as events of their own.",
+        "unrouted": "Events stored that no route sends anywhere.",
+    }.items():
+        metric = CounterMetricFamily(f"trackgate_{field}", words, labels=["source"])
+        for name, tally in ledger.sources.items():
+            metric.add_metric([name], getattr(tally, field))
+        yield metric
+
+
+def _destinations(ledger: Ledger) -> Iterator[Metric]:
+    for field, words in _COUNTS.items():
+        counter = CounterMetricFamily(f"trackgate_{field}", words, labels=["destination"])
+        for name, tally in ledger.destinations.items():
+            counter.add_metric([name], getattr(tally, field))
+        yield counter
+    for field, words, value in (
+        ("due", "Deliveries that wait to be made.", lambda tally: 0 if _parked(tally) else tally.waiting),
+        ("parked", "Deliveries that wait for the destination to be mended.", lambda tally: _parked(tally) and tally.waiting),
+        ("dead", "Deliveries that will not be made unless an operator says so.", lambda tally: tally.dead),
+        ("destination_backlog_bytes", "Bytes that wait for this destination.", lambda tally: tally.backlog_bytes),
+    ):
+        gauge = GaugeMetricFamily(f"trackgate_{field}", words, labels=["destination"])
+        for name, tally in ledger.destinations.items():
+            gauge.add_metric([name], value(tally))
+        yield gauge
+    state = GaugeMetricFamily(
+        "trackgate_destination_state", "1 for how the destination stands.", labels=["destination", "state"]
+    )
+    for name, tally in ledger.destinations.items():
+        for each in STATES:
+            state.add_metric([name, each], tally.standing.state == each)
+    yield state
+
+
+def _parked(tally: DestinationTally) -> bool:
+    return tally.standing.state == "parked"
+
+
+def _gauge(name: str, words: str, value: float) -> Metric:
+    gauge = GaugeMetricFamily(name, words)
+    gauge.add_metric([], value)
+    return gauge

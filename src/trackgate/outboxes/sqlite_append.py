@@ -1,0 +1,121 @@
+"""What a transaction does for new events: recognise repeats, number the rest, store them all in one statement."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from trackgate.outbox import Appended, OutboxFull
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from trackgate.outboxes.sqlite_books import Books
+    from trackgate.outboxes.sqlite_database import Database
+    from trackgate.outboxes.sqlite_jobs import Append, Row
+
+Refusal = Callable[[int], OutboxFull | None] if TYPE_CHECKING else object
+"""Given the backlog in bytes: why nothing more is taken, or ``None``."""
+
+
+def append(
+    database: Database, books: Books, jobs: Sequence[Append], refusal: Refusal, now: int, seen_since: int
+) -> list[list[Appended] | OutboxFull]:
+    """Store the events of all jobs, each job whole or not at all.
+
+    Args:
+        database: inside a transaction.
+        books: change with it.
+        jobs: in the order of their arrival.
+        refusal: asked before each job.
+        now: microseconds.
+        seen_since: microseconds; a caller's key from before is forgotten.
+
+    """
+    batch = _Batch(database, books, [row for job in jobs for row in job.rows], seen_since)
+    answers: list[list[Appended] | OutboxFull] = []
+    for job in jobs:
+        full = refusal(books.backlog())
+        answers.append(full if full is not None else [batch.add(row) for row in job.rows])
+    batch.store(now)
+    return answers
+
+
+class _Batch:
+    """The events of one transaction, on their way."""
+
+    def __init__(self, database: Database, books: Books, rows: Sequence[Row], seen_since: int) -> None:
+        self._database = database
+        self._books = books
+        self._events: list[tuple[object, ...]] = []
+        self._keys: list[tuple[str, str, str, str]] = []
+        self._stored, self._seen = _repeats(database, rows, seen_since)
+        books.enter_sets(database, {names for row in rows for names in (row.owed, row.filtered)})
+
+    def add(self, row: Row) -> Appended:
+        """Number and count one event, unless it is a repeat."""
+        seen = self._seen.setdefault((row.source, row.key), {}) if row.key is not None else {}
+        first = row.id if row.id in self._stored else seen.get(row.digest)
+        if first is not None:
+            self._books.count("source", row.source, "duplicate")
+            return Appended(first, duplicate=True)
+        conflict = bool(seen)
+        if row.key is not None:
+            seen[row.digest] = row.id
+            self._keys.append((row.source, row.key, row.digest, row.id))
+        self._stored.add(row.id)
+        self._place(row)
+        self._count(row, conflict=conflict)
+        return Appended(row.id, conflict=conflict)
+
+    def store(self, now: int) -> None:
+        """Write what was added."""
+        if self._events:
+            self._database.run("append_events", rows=self._events)
+        if self._keys:
+            self._database.run("append_seen", rows=self._keys, at=now)
+
+    def _place(self, row: Row) -> None:
+        books = self._books
+        offset = books.log_bytes
+        sets = books.sets[row.owed], books.sets[row.filtered]
+        self._events.append((
+            books.last_seq + 1, row.id, row.source, row.lane, row.received_at, row.name, row.size, offset, row.hops,
+            *sets, row.body,
+        ))  # fmt: skip
+        books.count("log", "", "events")
+        books.count("log", "", "bytes", row.size)
+        books.count("log", "", "stored", row.size)
+        for name in row.owed:
+            account = books.accounts[name]
+            if account.fresh_from is None:
+                account.fresh_from = offset
+                if not account.unsettled:
+                    account.oldest = row.received_at
+
+    def _count(self, row: Row, *, conflict: bool) -> None:
+        books = self._books
+        books.count("source", row.source, "accepted")
+        if conflict:
+            books.count("source", row.source, "conflict")
+        if not row.owed:
+            books.count("source", row.source, "unrouted")
+        for name in row.owed:
+            books.count("destination", name, "owed")
+        for name in row.filtered:
+            books.count("destination", name, "filtered")
+
+
+def _repeats(
+    database: Database, rows: Sequence[Row], since: int
+) -> tuple[set[str], dict[tuple[str, str | None], dict[str, str]]]:
+    """The events of these that are stored already, and what the callers' keys stood for: digest -> event id."""
+    keys = sorted({(row.source, row.key) for row in rows if row.key is not None})
+    ids = [row.id for row in rows]
+    answer = database.read(
+        "find_repeats", tuple[list[str], list[tuple[str, str, str, str]]], ids=ids, rows=keys, since=since
+    )
+    stored, known = answer or ([], [])
+    seen: dict[tuple[str, str | None], dict[str, str]] = {}
+    for source, key, digest, event_id in known:
+        seen.setdefault((source, key), {})[digest] = event_id
+    return set(stored), seen

@@ -1,0 +1,184 @@
+"""The outbox's file: opening it, its form, and its named statements.
+
+One statement carries a whole batch, as one JSON list in or out: each step of a statement gives the interpreter lock
+away, and beside a busy event loop the way back is what a step costs.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import suppress
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+import apsw
+import msgspec
+
+from trackgate.outbox import OutboxUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+FILE = "outbox.db"
+APPLICATION_ID = 0x54524B47
+"""``TRKG``: what ``file`` and we know our files by."""
+FORMAT = 1
+"""The file's ``user_version``."""
+
+MAX_WAL = 16 * 2**20
+"""Bytes that the write-ahead log is cut back to after a burst."""
+CACHE = 16 * 2**10
+"""KiB of pages kept in memory."""
+
+Answer = TypeVar("Answer")
+
+
+class Database:
+    """One connection. Not safe to use from two threads at a time."""
+
+    def __init__(self, connection: apsw.Connection, statements: Mapping[str, str]) -> None:
+        self._connection = connection
+        self._statements = statements
+
+    @classmethod
+    def open(cls, directory: Path, *, vfs: str | None = None) -> Self:
+        """Open the file for writing; make it if there is none.
+
+        Raises:
+            OutboxUnavailable: it is of a newer form, or not ours.
+            apsw.Error: the storage failed.
+
+        """
+        path = directory / FILE
+        # SQLite gives the files beside it the permissions of this one.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        connection = apsw.Connection(str(path), vfs=vfs)
+        try:
+            connection.set_busy_timeout(5_000)
+            _recognise(connection, path)
+            _prepare(connection)
+        except BaseException:
+            _close(connection)
+            raise
+        return cls(connection, _load_statements())
+
+    @classmethod
+    def look(cls, directory: Path) -> Self:
+        """Open the file for reading, beside whoever writes it.
+
+        Raises:
+            OutboxUnavailable: there is none, or it is of a newer form, or not ours.
+
+        """
+        path = directory / FILE
+        try:
+            connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+        except apsw.CantOpenError:
+            message = f"there is no outbox in {directory}: is this the data directory (`server.data`)?"
+            raise OutboxUnavailable(message) from None
+        connection.set_busy_timeout(5_000)
+        if _recognise(connection, path) == 0:
+            _close(connection)
+            message = f"the outbox in {directory} is empty: no gateway has used it yet"
+            raise OutboxUnavailable(message)
+        return cls(connection, _load_statements())
+
+    def run(self, name: str, **values: object) -> None:
+        """Run a named statement. Values other than strings and numbers go in as JSON."""
+        self._connection.execute(self._statements[name], _bind(values))
+
+    def read(self, name: str, form: type[Answer], **values: object) -> Answer | None:
+        """The one value that a named statement gives, read from JSON; ``None`` where it gives none."""
+        text = self._connection.execute(self._statements[name], _bind(values)).get
+        return None if text is None else msgspec.json.decode(str(text), type=form)
+
+    def rows(self, name: str, form: type[Answer], **values: object) -> list[Answer]:
+        """The rows that a named statement gives as one JSON list."""
+        return self.read(name, list[form], **values) or []  # type: ignore[valid-type]
+
+    def begin(self, *, write: bool = True) -> None:
+        """Start a transaction; one that only reads sees one moment."""
+        self._connection.execute("begin immediate" if write else "begin")
+
+    def commit(self) -> None:
+        """End the transaction; it is fsynced when this returns."""
+        self._connection.execute("commit")
+
+    def roll_back(self) -> None:
+        """Undo the transaction, if there is one."""
+        if self._connection.in_transaction:
+            self._connection.execute("rollback")
+
+    def checkpoint(self) -> None:
+        """Move everything from the write-ahead log into the file, fsynced, and cut the log to nothing."""
+        self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+
+    def shrink(self, *, spare: int, pages: int) -> bool:
+        """Give a few free pages back to the file system, but keep some to spare; whether there are more to give."""
+        free = int(self._connection.pragma("freelist_count")) - spare
+        if free > 0:
+            self._connection.execute(f"pragma incremental_vacuum({min(free, pages)})").fetchall()
+        return free > pages
+
+    def close(self) -> None:
+        """Let go of the file, whatever state it is in."""
+        _close(self._connection)
+
+
+def _bind(values: Mapping[str, object]) -> dict[str, Any]:
+    return {
+        name: value if isinstance(value, str | int | float) else msgspec.json.encode(value).decode()
+        for name, value in values.items()
+    }
+
+
+def _load_statements() -> Mapping[str, str]:
+    parts: Sequence[str] = re.split(r"^-- name: (\w+)$", _text("sqlite_queries.sql"), flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def _text(name: str) -> str:
+    return files("trackgate.outboxes").joinpath(name).read_text("utf-8")
+
+
+def _recognise(connection: apsw.Connection, path: Path) -> int:
+    """The form of the file; 0 for a new one."""
+    try:
+        form = int(connection.pragma("user_version"))
+        ours = int(connection.pragma("application_id")) == APPLICATION_ID
+        empty = int(connection.pragma("schema_version")) == 0
+    except apsw.NotADBError:
+        form, ours, empty = 0, False, False
+    if not ours and not empty:
+        message = f"{path} is not an outbox of Trackgate: give `server.data` a directory of its own"
+        raise OutboxUnavailable(message)
+    if form > FORMAT:
+        message = (
+            f"{path} was written by a newer Trackgate (form {form}, this one knows {FORMAT}): start that one, or give "
+            "this one another `server.data`"
+        )
+        raise OutboxUnavailable(message)
+    return form
+
+
+def _prepare(connection: apsw.Connection) -> None:
+    # Takes effect only before the first table is there.
+    connection.pragma("auto_vacuum", "incremental")
+    connection.pragma("journal_mode", "wal")
+    connection.pragma("synchronous", "full")
+    connection.pragma("foreign_keys", value=False)
+    connection.pragma("journal_size_limit", MAX_WAL)
+    connection.pragma("cache_size", -CACHE)
+    if int(connection.pragma("user_version")) == 0:
+        connection.execute("begin immediate")
+        connection.execute(_text("sqlite_schema.sql"))
+        connection.pragma("application_id", APPLICATION_ID)
+        connection.pragma("user_version", FORMAT)
+        connection.execute("commit")
+
+
+def _close(connection: apsw.Connection) -> None:
+    with suppress(apsw.Error):
+        connection.close(force=True)

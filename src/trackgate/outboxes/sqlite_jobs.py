@@ -1,0 +1,183 @@
+"""What the event loop asks of the writer: plain values, and the futures that wait for the answers."""
+
+from __future__ import annotations
+
+import asyncio  # noqa: TC003 - the Structs' annotations are read at run time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from trackgate.model import EPOCH, Event
+from trackgate.outbox import Delivery, Entry, Ledger, Settlement, Standing
+
+
+class Row(Struct, frozen=True):
+    """An entry made ready on the event loop, so that whatever is wrong with it fails its own call."""
+
+    id: str
+    source: str
+    lane: int
+    received_at: int
+    name: str
+    hops: int
+    owed: tuple[str, ...]
+    filtered: tuple[str, ...]
+    key: str | None
+    digest: str
+    body: str
+    size: int
+
+
+class Job(Struct, eq=False):
+    """A request. ``answer`` is resolved on the event loop, after the commit that holds it."""
+
+    answer: asyncio.Future[Any]
+
+
+class Append(Job, eq=False):
+    """Answered with a list of ``Appended``."""
+
+    rows: list[Row]
+
+
+class Take(Job, eq=False):
+    """Answered with a list of ``Handed``."""
+
+    destination: str
+    limit: int
+
+
+class TakeHeld(Job, eq=False):
+    """Answered with a list of ``Handed``. ``now`` is ``None`` where every due time counts as reached."""
+
+    destination: str
+    limit: int
+    now: int | None
+
+
+class Settle(Job, eq=False):
+    """Answered with ``None``."""
+
+    settlements: list[Settlement]
+
+
+class GiveBack(Job, eq=False):
+    """Answered with ``None``."""
+
+    deliveries: list[Delivery]
+
+
+class Stand(Job, eq=False):
+    """Answered with ``None``."""
+
+    destination: str
+    standing: Standing
+
+
+class Reject(Job, eq=False):
+    """Calls turned away, by source and reason. Answered with ``None``."""
+
+    counts: dict[tuple[str, str], int]
+
+
+class NextDue(Job, eq=False):
+    """Answered with microseconds, or ``None``. Changes nothing."""
+
+    destination: str
+
+
+class Find(Job, eq=False):
+    """Answered with a ``Found``, or ``None``. Changes nothing."""
+
+    event_id: str
+
+
+class Close(Job, eq=False):
+    """The last job. Answered with ``None``."""
+
+
+class Handed(Struct, array_like=True):
+    """A delivery as it comes out of the file, its event still as text."""
+
+    seq: int
+    lane: int
+    hops: int
+    attempts: int
+    held: bool
+    parks: int
+    since: float | None
+    step: str | None
+    aside: bool
+    body: str
+
+    def delivery(self, destination: str) -> Delivery:
+        """The value that callers see."""
+        return Delivery(
+            seq=self.seq,
+            destination=destination,
+            lane=self.lane,
+            event=_EVENT.decode(self.body),
+            hops=self.hops,
+            held=self.held,
+            attempts=self.attempts,
+            parks=self.parks,
+            since=self.since,
+            step=self.step,
+            aside=self.aside,
+        )
+
+
+class Snapshot(Struct, frozen=True):
+    """What the event loop knows without asking, as of one commit.
+
+    ``news`` are the destinations that ``take`` might give something for, ``held`` those with held deliveries;
+    ``trouble`` is why the storage does not answer.
+    """
+
+    ledger: Ledger
+    news: frozenset[str] = frozenset()
+    held: frozenset[str] = frozenset()
+    trouble: str | None = None
+
+
+_EVENT = msgspec.json.Decoder(Event)
+
+
+def ready(entry: Entry) -> Row:
+    """An entry as a row.
+
+    Raises:
+        ValueError: the lane is not a signed 64 bit number.
+
+    """
+    if not -(2**63) <= entry.lane < 2**63:
+        message = "a lane must be a signed 64 bit number"
+        raise ValueError(message)
+    event, dedupe = entry.event, entry.dedupe
+    body = msgspec.json.encode(event)
+    return Row(
+        id=event.id,
+        source=event.source,
+        lane=entry.lane,
+        received_at=micros(event.received_at),
+        name=event.name,
+        hops=entry.hops,
+        owed=tuple(sorted(entry.owed)),
+        filtered=tuple(sorted(entry.filtered)),
+        key=None if dedupe is None else dedupe.key,
+        digest="" if dedupe is None else dedupe.digest.hex(),
+        body=body.decode(),
+        size=len(body),
+    )
+
+
+def micros(moment: datetime) -> int:
+    """Whole microseconds since 1970."""
+    return (moment - EPOCH) // timedelta(microseconds=1)
+
+
+def moment(at: int) -> datetime:
+    """The other way round, in UTC."""
+    return EPOCH.astimezone(UTC) + timedelta(microseconds=at)

@@ -1,0 +1,161 @@
+"""What a transaction does for deliveries that come back: settled for good, held, or not tried at all."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, assert_never
+
+from msgspec import Struct
+
+from trackgate.outbox import Dead, Delivery, Done, Held, Settlement
+from trackgate.outboxes.sqlite_jobs import GiveBack, Settle, micros
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from trackgate.outboxes.sqlite_books import Account, Books
+    from trackgate.outboxes.sqlite_database import Database
+
+RETRIED = frozenset({"retry", "park"})
+"""The outcomes of attempts that do not end a delivery."""
+
+
+class _InHand(Struct, array_like=True):
+    """A row of ``in_hand``."""
+
+    destination: int
+    seq: int
+    lane: int
+    size: int
+    held: int
+    aside: int
+    attempts: int
+
+
+def settle(database: Database, books: Books, jobs: Sequence[Settle | GiveBack], now: int) -> None:
+    """Record what became of deliveries. Those that are in nobody's hand are stale and change nothing.
+
+    Args:
+        database: inside a transaction.
+        books: change with it.
+        jobs: in the order of their arrival.
+        now: microseconds.
+
+    """
+    returns = _Returns(books, _in_hand(database, books, _deliveries(jobs)), now)
+    for job in jobs:
+        if isinstance(job, GiveBack):
+            for delivery in job.deliveries:
+                returns.give_back(delivery)
+        else:
+            for settlement in job.settlements:
+                returns.settle(settlement)
+    returns.store(database)
+
+
+class _Returns:
+    """What came back in one transaction."""
+
+    def __init__(self, books: Books, in_hand: dict[tuple[str, int], _InHand], now: int) -> None:
+        self._books = books
+        self._in_hand = in_hand
+        self._now = now
+        self._rows: dict[str, list[tuple[object, ...]]] = {
+            "settle": [],
+            "bury": [],
+            "hold": [],
+            "give_back": [],
+            "record_attempts": [],
+        }
+        self._lanes: set[tuple[int, int]] = set()
+
+    def settle(self, settlement: Settlement) -> None:
+        claimed = self._claim(settlement.delivery)
+        if claimed is None:
+            return
+        row, account = claimed
+        match settlement.fate:
+            case Done():
+                self._finish(row, account, "delivered")
+            case Dead(reason, detail):
+                self._finish(row, account, "dead")
+                self._rows["bury"].append((account.id, row.seq, reason, detail))
+            case Held() as held:
+                self._hold(row, account, held)
+            case fate:
+                assert_never(fate)
+        self._record(settlement, row, account)
+
+    def give_back(self, delivery: Delivery) -> None:
+        claimed = self._claim(delivery)
+        if claimed is None:
+            return
+        row, account = claimed
+        if not row.held:
+            account.returned += 1
+        self._rows["give_back"].append((account.id, row.seq))
+
+    def store(self, database: Database) -> None:
+        for name, rows in self._rows.items():
+            if rows:
+                more = {"at": self._now} if name == "bury" else {}
+                database.run(name, rows=rows, **more)
+        if self._lanes:
+            database.run("order_lanes", rows=sorted(self._lanes), now=self._now)
+
+    def _claim(self, delivery: Delivery) -> tuple[_InHand, Account] | None:
+        """The row of a delivery, once, if it is still in the hand that it was given to."""
+        row = self._in_hand.get((delivery.destination, delivery.seq))
+        # Another hand has it since, if it is held now and was not, or was started again.
+        if row is None or bool(row.held) != delivery.held or row.attempts != delivery.attempts + 1:
+            return None
+        del self._in_hand[delivery.destination, delivery.seq]
+        return row, self._books.accounts[delivery.destination]
+
+    def _finish(self, row: _InHand, account: Account, counter: str) -> None:
+        self._rows["settle"].append((account.id, row.seq))
+        self._books.count("destination", account.name, counter)
+        self._books.stale_oldest = True
+        account.unsettled -= 1
+        account.bytes -= row.size
+        if row.held:
+            account.held -= 1
+            self._lanes.add((account.id, row.lane))
+
+    def _hold(self, row: _InHand, account: Account, held: Held) -> None:
+        due = None if held.due is None else micros(held.due)
+        if held.aside and due is None:
+            due = self._now
+        self._rows["hold"].append((
+            account.id, row.seq, due, held.attempts, held.parks, held.since, held.step, int(held.aside), held.reason,
+        ))  # fmt: skip
+        self._lanes.add((account.id, row.lane))
+        if not row.held:
+            account.held += 1
+
+    def _record(self, settlement: Settlement, row: _InHand, account: Account) -> None:
+        self._rows["record_attempts"].extend(
+            (row.seq, account.id, n, micros(one.at), one.duration, one.step, one.outcome, one.reason, one.status,
+             one.reply)
+            for n, one in enumerate(settlement.attempts, 1)
+        )  # fmt: skip
+        if retried := sum(one.outcome in RETRIED for one in settlement.attempts):
+            self._books.count("destination", account.name, "retried", retried)
+
+
+def _deliveries(jobs: Iterable[Settle | GiveBack]) -> Iterable[Delivery]:
+    for job in jobs:
+        if isinstance(job, GiveBack):
+            yield from job.deliveries
+        else:
+            yield from (settlement.delivery for settlement in job.settlements)
+
+
+def _in_hand(database: Database, books: Books, deliveries: Iterable[Delivery]) -> dict[tuple[str, int], _InHand]:
+    names = {account.id: account.name for account in books.accounts.values()}
+    keys = sorted({
+        (books.accounts[delivery.destination].id, delivery.seq)
+        for delivery in deliveries
+        if delivery.destination in books.accounts
+    })  # fmt: skip
+    rows = database.rows("in_hand", _InHand, rows=keys) if keys else []
+    return {(names[row.destination], row.seq): row for row in rows}

@@ -1,0 +1,114 @@
+"""The sandbox as an app: each vendor at ``/{vendor}`` and its own paths below, the operator's calls at ``/-/``."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from litestar.enums import ScopeType
+
+from trackgate.model import Call
+from trackgate.sandbox import wire
+from trackgate.sandbox.control import control
+from trackgate.sandbox.emulator import Emulator
+from trackgate.sandbox.failures import Failures
+from trackgate.sandbox.memory import Memory
+from trackgate.vendor import json_reply
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
+
+    from trackgate.model import Clock
+    from trackgate.vendor import Vendor
+
+
+class Sandbox:
+    """The ASGI app.
+
+    Args:
+        emulator: the vendors.
+        operator: the app that answers everything but the vendors' paths.
+        clock: waits, where a failure is to be slow.
+        loopback_only: refuse a call whose Host is no loopback name, which is a web page's trick to get here.
+
+    """
+
+    def __init__(self, emulator: Emulator, operator: ASGIApp, clock: Clock, *, loopback_only: bool) -> None:
+        self._emulator = emulator
+        self._operator = operator
+        self._clock = clock
+        self._loopback_only = loopback_only
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection's call, or the server's lifespan."""
+        if scope["type"] == ScopeType.HTTP:
+            headers = wire.headers_of(scope)
+            if self._loopback_only and not _is_loopback(headers.get("host", "")):
+                message = "This sandbox listens on loopback: call it by 127.0.0.1 or localhost."
+                await wire.give(send, json_reply(403, {"error": "forbidden", "field": "host", "message": message}))
+                return
+            name, _, rest = scope["path"].removeprefix("/").partition("/")
+            if name in self._emulator.vendors:
+                await self._serve(self._emulator.vendors[name], f"/{rest}", headers, scope, receive, send)
+                return
+        await self._operator(scope, receive, send)
+
+    async def _serve(
+        self, vendor: Vendor, path: str, headers: dict[str, str], scope: HTTPScope, receive: Receive, send: Send
+    ) -> None:
+        body = await wire.read_body(receive, headers, self._emulator.max_body(vendor, path))
+        if body is None:
+            return
+        query = scope["query_string"].decode("latin-1")
+        call = Call(method=scope["method"], url=path, headers=headers, body=body.content)
+        answer = self._emulator.answer(vendor, call, f"?{query}" if query else "", oversize=body.oversize)
+        if answer.delay:
+            await self._clock.sleep(answer.delay)
+        if answer.reply is None:
+            await wire.hang_up(receive, send)
+        else:
+            await wire.give(send, answer.reply)
+
+
+def build(
+    vendors: Mapping[str, Vendor],
+    clock: Clock,
+    *,
+    keys: Mapping[str, str] | None = None,
+    memory: Memory | None = None,
+    mint: Callable[[], str] = lambda: str(uuid4()),
+    loopback_only: bool = False,
+) -> Sandbox:
+    """The sandbox, ready for a server. Nothing runs before its first call.
+
+    Args:
+        vendors: by name, which is the first part of their paths here.
+        clock: the time.
+        keys: vendor -> the one key that it takes; any key in the documented form is good at the others.
+        memory: where calls are kept; by default a new one with the documented bounds.
+        mint: a new event id, as a vendor would make one.
+        loopback_only: whether the Host of a call must be a loopback one; say so when listening on loopback.
+
+    """
+    emulator = Emulator(
+        vendors=vendors,
+        clock=clock,
+        memory=Memory() if memory is None else memory,
+        failures=Failures(vendors),
+        mint=mint,
+        keys=keys or {},
+    )
+    return Sandbox(emulator, control(emulator), clock, loopback_only=loopback_only)
+
+
+def _is_loopback(host: str) -> bool:
+    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
+    if name == "localhost":
+        return True
+    try:
+        return ip_address(name.strip("[]")).is_loopback
+    except ValueError:
+        return False

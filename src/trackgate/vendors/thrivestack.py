@@ -1,0 +1,418 @@
+"""ThriveStack: ``POST /api/track`` and ``POST /api/identify``, in the documented form of either year.
+
+Sources: the "Track" page of 2024 (one object, ``Authorization: Bearer`` and ``KEY``, a development host), and today's
+pages and browser SDK (an array of up to 1,000, ``x-api-key``, ``event_name``). A destination's credentials choose:
+with a ``token`` it is the former, else the latter. Callers may use either.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC
+from typing import TYPE_CHECKING, Any, Literal
+
+from msgspec import Struct, structs
+
+from trackgate import timestamps
+from trackgate.fidelity import CARRIED, Note, carry, leave, own_extras, time_of
+from trackgate.model import Call, Context, Event, Kind, Problem, ProblemKind, Reply, Unsupported
+from trackgate.strict import (
+    FILLED,
+    OBJECT,
+    TEXT,
+    content,
+    fault,
+    field_faults,
+    header_faults,
+    matches,
+    part,
+    unauthorized,
+)
+from trackgate.vendor import (
+    Decoded,
+    Encoded,
+    Endpoint,
+    Options,
+    Target,
+    Vendor,
+    batch_of,
+    body_of,
+    json_body,
+    json_reply,
+    missing,
+    read_fields,
+    required,
+    scheme_credential,
+    stated,
+    user_id_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from trackgate.model import Receipt
+
+MAX_BATCH = 1_000
+MAX_BODY = 2_000_000
+"""Bytes: "2 MB", beyond which the vendor answers 400."""
+
+TRACK = Endpoint(path="/api/track", batch=MAX_BATCH, max_body=MAX_BODY)
+IDENTIFY = Endpoint(path="/api/identify", kind="identify", batch=MAX_BATCH, max_body=MAX_BODY)
+
+CONTEXT = {"group_id": "group_id", "device_id": "device_id", "session_id": "session_id", "source": "origin"}
+"""Field of `context` -> field of ours. What else stands there is kept by its own name."""
+
+PROPERTIES = {**CARRIED, "context.ip": "ip_address"}
+"""Its own SDK calls the address `ip_address`."""
+
+TRAITS = {"email": "user_email", "full_name": "user_name"}
+"""A property of the other dialects -> the trait that the Identify page documents."""
+
+ORIGIN = "product"
+"""`context.source` where nobody said: the vendor's own default."""
+
+UNGROUPED = "signed_up"
+"""The one event that today's page lets go without `context.group_id`."""
+
+JSON_IN = {"content-type": "application/json"}
+JSON_IN_AND_OUT = {**JSON_IN, "accept": "application/json"}
+
+DATE = re.compile(r"(\d\d)?\d\d-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:?\d\d)?")
+"""What the page of 2024 shows and recommends; its own sample has a year of two digits."""
+
+UTC_DATE = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]00:?00)")
+
+
+CONTEXT_RULES = dict.fromkeys(CONTEXT, TEXT)
+
+
+class ThriveStackOptions(Options, frozen=True, kw_only=True):
+    """What only a ThriveStack destination knows."""
+
+    token: str | None = None
+    """A secret. With it, calls take the form of 2024: one object, `Authorization: Bearer TOKEN` beside `KEY`, to
+    `api.dev.app.thrivestack.ai`. Without it, today's: an array, `x-api-key`, to `api.app.thrivestack.ai`."""
+    anonymous: Literal["dead", "filter", "as-user-id", "sdk"] = "dead"
+    """An event without a user id: `dead` (kept, with the reason), `filter` (never owed), `as-user-id` (its anonymous
+    id stands in), or `sdk` (an empty user id beside `context.device_id`, as the browser SDK sends)."""
+
+
+class _Track(Struct, kw_only=True):
+    user_id: str
+    event_name: str | None = None
+    event: str | None = None
+    properties: dict[str, Any] | None = None
+    timestamp: str | int | float | None = None
+    context: dict[str, Any] | None = None
+    group_id: str | None = None
+
+
+class _Identify(Struct, kw_only=True):
+    user_id: str
+    traits: dict[str, Any] | None = None
+    timestamp: str | int | float | None = None
+    context: dict[str, Any] | None = None
+    group_id: str | None = None
+
+
+class ThriveStack(Vendor):
+    """The ThriveStack dialect."""
+
+    name = "thrivestack"
+    title = "ThriveStack"
+    endpoints = (TRACK, IDENTIFY)
+    native = frozenset(
+        {
+            "timestamp",
+            "context.group_id",
+            "context.device_id",
+            "context.session_id",
+            "context.origin",
+            "context.other.*",
+            "properties.null",
+            "properties.nested",
+            "anonymous",
+        }
+    )
+    options = ThriveStackOptions
+    credential = "x-api-key: KEY (or KEY: KEY, or Authorization: Bearer KEY)"
+
+    def credentials(self, headers: Mapping[str, str]) -> tuple[str, ...]:
+        keys = (headers.get(name, "").strip() for name in ("x-api-key", "key"))
+        return (*filter(None, keys), *scheme_credential(headers, "Bearer"))
+
+    def decode(self, call: Call, endpoint: Endpoint, receipt: Receipt) -> tuple[Decoded, ...]:
+        read = _read_identify if endpoint.kind == "identify" else _read_track
+        body = body_of(call)
+        if isinstance(body, list):
+            items = batch_of(body, MAX_BATCH, "body")
+            return tuple(read(item, receipt, index) for index, item in enumerate(items))
+        return (read(body, receipt, None),)
+
+    def accept(self, endpoint: Endpoint, ids: tuple[str, ...]) -> Reply:
+        """Both documented shapes in one: `response_id` of 2025, `eventId` of 2026."""
+        what = "Event tracked" if endpoint.kind == "track" else "User identified"
+        body = {"success": True, "message": f"{what} successfully", "response_id": ids[0], "eventId": ids[0]}
+        return json_reply(200, body)
+
+    def reject(self, problem: Problem) -> Reply:
+        """The one error that was ever documented (2024), beside today's `success`."""
+        body = {
+            "success": False,
+            "status": "error",
+            "message": problem.message,
+            "error_code": problem.kind.name.lower(),
+        }
+        return json_reply(problem.status, body, problem)
+
+    def base_url(self, options: Options) -> str:
+        return "https://api.dev.app.thrivestack.ai" if _ours(options).token else "https://api.app.thrivestack.ai"
+
+    def encode(self, event: Event, target: Target) -> Encoded:
+        policy = _ours(target.options).anonymous
+        notes: list[Note] = []
+        if event.kind == "identify":
+            user_id = user_id_of(event, policy, notes)
+            return Encoded((_say_identify(event, user_id, target, notes),), tuple(notes))
+        user_id = _user_id(event, policy, notes)
+        calls = []
+        if event.identify:
+            notes.append(Note("identify", "carried" if user_id else "dropped", "identify"))
+            calls = [_say_profile(event, user_id, target)] if user_id else []
+        calls.append(_say_track(event, user_id, target, notes))
+        return Encoded(tuple(calls), tuple(notes))
+
+    def denies(self, body: Mapping[str, Any]) -> bool:
+        return body.get("success") is False
+
+    def inspect(self, call: Call, endpoint: Endpoint) -> tuple[Problem, ...]:
+        today = "x-api-key" in call.headers
+        scheme, _, token = call.headers.get("authorization", "").partition(" ")
+        if not today and not (scheme == "Bearer" and token and call.headers.get("key")):
+            return (unauthorized("Send `x-api-key: KEY`, or both `Authorization: Bearer TOKEN` and `KEY: KEY`."),)
+        if today and not call.headers["x-api-key"]:
+            return (unauthorized("The header x-api-key is empty."),)
+        faults = header_faults(call, JSON_IN if today else JSON_IN_AND_OUT)
+        return (*faults, *_body_faults(call, endpoint, today=today))
+
+    def sample(self, url: str, key: str) -> Call:
+        """The sample of the Track page, with the year of two digits that it shows."""
+        headers = {**JSON_IN_AND_OUT, "authorization": f"Bearer {key}", "key": key}
+        body = b"""{
+    "event": "event_name",
+    "properties": {
+        "property1": "value1",
+        "property2": "value2"
+    },
+    "user_id": "user123",
+    "timestamp": "20-11-23T22:28:55.111Z"
+}"""
+        return Call(url=url + TRACK.path, headers=headers, body=body)
+
+
+def _ours(options: Options) -> ThriveStackOptions:
+    return options if isinstance(options, ThriveStackOptions) else ThriveStackOptions()
+
+
+# --- the way in ---------------------------------------------------------------------------------------------------
+
+
+def _read_track(item: Any, receipt: Receipt, index: int | None) -> Decoded:
+    wire, extras = read_fields(_Track, item, index=index)
+    name = _read_name(wire, index)
+    event = _read_event("track", wire, extras, receipt)
+    return _timed(structs.replace(event, name=name, properties=wire.properties or {}), wire.timestamp)
+
+
+def _read_identify(item: Any, receipt: Receipt, index: int | None) -> Decoded:
+    wire, extras = read_fields(_Identify, item, index=index)
+    required(wire.user_id, "user_id", index)
+    event = _read_event("identify", wire, extras, receipt)
+    return _timed(structs.replace(event, properties=wire.traits or {}), wire.timestamp)
+
+
+def _read_name(wire: _Track, index: int | None) -> str:
+    """The page's table says `event_name`, its sample `event`."""
+    if wire.event and wire.event_name and wire.event != wire.event_name:
+        place = "" if index is None else f" (event {index})"
+        raise Problem(
+            ProblemKind.INVALID,
+            f"`event_name` and `event` differ{place}; send `event_name` alone.",
+            field="event_name",
+            index=index,
+        )
+    name = wire.event_name or wire.event
+    if not name:
+        raise missing("event_name", index)
+    return name
+
+
+def _read_event(kind: Kind, wire: _Track | _Identify, extras: dict[str, Any], receipt: Receipt) -> Event:
+    context = _read_context(wire.context or {})
+    if wire.group_id and not context.group_id:
+        # The page's event tables list `group_id` as a field of the event, its sample of `context`.
+        context = structs.replace(context, group_id=wire.group_id)
+    elif wire.group_id and wire.group_id != context.group_id:
+        extras = {**extras, "group_id": wire.group_id}
+    return Event(
+        id=receipt.mint(),
+        vendor=ThriveStack.name,
+        source=receipt.source,
+        received_at=receipt.at,
+        kind=kind,
+        user_id=wire.user_id or None,
+        context=context,
+        extras=extras,
+    )
+
+
+def _read_context(context: dict[str, Any]) -> Context:
+    """`context` is a "dictionary of extra information": a field of another type than ours is kept as it is."""
+    ours = {key for key in CONTEXT if isinstance(context.get(key), str | None)}
+    said: dict[str, Any] = {CONTEXT[key]: context.get(key) or None for key in ours}
+    return Context(**said, other={key: value for key, value in context.items() if key not in ours})
+
+
+def _timed(event: Event, stated_at: str | float | None) -> Decoded:
+    """The event with its timestamp: never guessed, so one that cannot be read is kept word for word, and noted."""
+    if stated_at is None or stated_at == "":
+        return Decoded(event)
+    moment = timestamps.read(stated_at) if isinstance(stated_at, str) else None
+    if moment is None:
+        note = Note("timestamp", "degraded", "timestamp")
+        return Decoded(structs.replace(event, timestamp_raw=str(stated_at)), (note,))
+    if moment.tzinfo is not None:
+        return Decoded(structs.replace(event, timestamp=moment))
+    moment = moment.replace(tzinfo=UTC)
+    note = Note("timestamp", "changed", "timestamp", {"timestamp": moment})
+    return Decoded(structs.replace(event, timestamp=moment), (note,))
+
+
+# --- the way out --------------------------------------------------------------------------------------------------
+
+
+def _user_id(event: Event, policy: str, notes: list[Note]) -> str:
+    """The user id of a track call, empty for nobody: where the event came so, or where the SDK's way is asked for."""
+    came_so = event.vendor == ThriveStack.name
+    as_the_sdk = policy == "sdk" and (event.anonymous_id or event.context.device_id)
+    if not event.user_id and (came_so or as_the_sdk):
+        return ""
+    return user_id_of(event, policy, notes)
+
+
+def _say_track(event: Event, user_id: str, target: Target, notes: list[Note]) -> Call:
+    timestamp = _say_time(event, notes)
+    context = _say_context(event, notes)
+    if "source" not in context:
+        context["source"] = ORIGIN
+        notes.append(Note("origin", "made-up", "context.origin", {"context.origin": ORIGIN}))
+    if "group_id" not in context and event.name != UNGROUPED:
+        notes.append(Note("group_id", "degraded", "context.group_id"))
+    body = {
+        **own_extras(event, ThriveStack.name, notes),
+        "event_name": event.name,
+        "user_id": user_id,
+        "timestamp": timestamp,
+        "properties": carry(event, ThriveStack.native, notes, PROPERTIES),
+        "context": context,
+    }
+    return _call(target, TRACK, body)
+
+
+def _say_identify(event: Event, user_id: str, target: Target, notes: list[Note]) -> Call:
+    timestamp = _say_time(event, notes)
+    context = _say_context(event, notes)
+    leave(event, ThriveStack.native, notes)
+    traits = event.properties if event.vendor == ThriveStack.name else _traits(event.properties, notes)
+    body = {
+        **own_extras(event, ThriveStack.name, notes),
+        "user_id": user_id,
+        "traits": traits,
+        "timestamp": timestamp,
+    }
+    return _call(target, IDENTIFY, {**body, "context": context} if context else body)
+
+
+def _say_profile(event: Event, user_id: str, target: Target) -> Call:
+    """The identify call before a track event that asks for one: its properties are the traits."""
+    body = {"user_id": user_id, "traits": _traits(event.properties, []), "timestamp": _say_time(event, [])}
+    return _call(target, IDENTIFY, body)
+
+
+def _traits(properties: dict[str, Any], notes: list[Note]) -> dict[str, Any]:
+    traits = {}
+    for key, value in properties.items():
+        name = TRAITS.get(key, key)
+        if name != key and name not in properties:
+            notes.append(Note("traits", "changed", f"properties.{key}", {f"properties.{name}": value}))
+            traits[name] = value
+        else:
+            traits[key] = value
+    return traits
+
+
+def _say_time(event: Event, notes: list[Note]) -> str:
+    """The instant in UTC, which the vendor asks for."""
+    try:
+        moment = time_of(event, notes).astimezone(UTC)
+    except OverflowError:
+        raise Unsupported("timestamp_out_of_range", "the timestamp's year is out of range in UTC") from None
+    if event.timestamp is not None and event.timestamp.utcoffset():
+        notes.append(Note("offset", "changed", "timestamp", {"timestamp": moment}))
+    return timestamps.spell(moment)
+
+
+def _say_context(event: Event, notes: list[Note]) -> dict[str, Any]:
+    """`context` as far as somebody said it; an anonymous id stands as the device's, if there is none."""
+    stated_context = event.context
+    device_id = stated_context.device_id
+    spoken_for = any(note.field == "anonymous_id" for note in notes)
+    if event.anonymous_id and not (device_id or spoken_for or "device_id" in stated_context.other):
+        device_id = event.anonymous_id
+        notes.append(Note("anonymous_id", "changed", "anonymous_id", {"context.device_id": device_id}))
+    ours = {key: getattr(stated_context, field) for key, field in CONTEXT.items()}
+    return {**stated({**ours, "device_id": device_id}), **stated_context.other}
+
+
+def _call(target: Target, endpoint: Endpoint, body: dict[str, Any]) -> Call:
+    token = _ours(target.options).token
+    if token:
+        headers = {**JSON_IN_AND_OUT, "authorization": f"Bearer {token}", "key": target.key}
+    else:
+        headers = {**JSON_IN, "x-api-key": target.key}
+    sent = json_body(body if token else [body])
+    if len(sent) > MAX_BODY:
+        raise Unsupported("body_too_large", f"the call is over ThriveStack's {MAX_BODY} bytes")
+    return Call(url=target.url + endpoint.path, headers=headers, body=sent, step=endpoint.kind)
+
+
+# --- the sandbox --------------------------------------------------------------------------------------------------
+
+
+def _body_faults(call: Call, endpoint: Endpoint, *, today: bool) -> list[Problem]:
+    body = content(call)
+    if len(call.body) > MAX_BODY:
+        return [fault(f"The body is over {MAX_BODY} bytes.", "body")]
+    if not today:
+        return _item_faults(body, endpoint, None, today=False)
+    if not isinstance(body, list) or not 0 < len(body) <= MAX_BATCH:
+        return [fault(f"The body must be an array of 1 to {MAX_BATCH} objects.", "body", flaw="type")]
+    return [found for index, item in enumerate(body) for found in _item_faults(item, endpoint, index, today=True)]
+
+
+def _item_faults(item: Any, endpoint: Endpoint, index: int | None, *, today: bool) -> list[Problem]:
+    """One object. `context.group_id` is not looked for: the vendor takes the event without it, degraded."""
+    timestamp = matches(UTC_DATE, "an ISO 8601 date and time in UTC") if today else matches(DATE, "a date and time")
+    rules = {"timestamp": timestamp, "context": OBJECT}
+    if endpoint.kind == "identify":
+        rules |= {"user_id": FILLED.needed(), "traits": OBJECT}
+    else:
+        # The page of 2024 names the event `event_name` in its table and `event` in its sample; nobody is "".
+        name = "event_name" if today or (isinstance(item, dict) and "event_name" in item) else "event"
+        rules |= {name: FILLED.needed(), "user_id": TEXT.needed(), "properties": OBJECT}
+    faults = field_faults(item, rules, index=index)
+    context = part(item, "context")
+    return faults + (field_faults(context, CONTEXT_RULES, "context", index) if isinstance(context, dict) else [])
+
+
+VENDOR = ThriveStack()

@@ -1,0 +1,139 @@
+"""Which source a call is for: the path, then the form of the credential, then the key."""
+
+from __future__ import annotations
+
+import pytest
+
+from trackgate import vendors
+from trackgate.config import Source
+from trackgate.config.secret import Secret
+from trackgate.ingest.doors import Door, Doors, Turned, is_loopback
+from trackgate.model import ProblemKind
+
+VENDORS = vendors.load()
+HOST = {"host": "127.0.0.1:8080"}
+BEARER = {"authorization": "Bearer b-key", **HOST}
+RAW = {"authorization": "raw-key", "auth-type": "api", **HOST}
+
+
+def source(name, vendor, *keys, cors=()):
+    auth = "key" if keys else "none"
+    return Source(name=name, vendor=VENDORS[vendor], keys=tuple(map(Secret, keys)), auth=auth, cors=cors)
+
+
+def doors(*sources):
+    return Doors({each.name: each for each in sources})
+
+
+def picked(found):
+    assert isinstance(found, Door), found
+    return found.source.name
+
+
+def turned(found):
+    assert isinstance(found, Turned), found
+    return found.problem.kind
+
+
+EVERY = [source(name, name) for name in VENDORS]
+KEYED = [source("fly", "flywheel", "raw-key"), source("app", "appizer", "b-key")]
+
+
+@pytest.mark.parametrize("vendor", VENDORS.values(), ids=VENDORS)
+def test_every_documented_path_is_answered_under_the_sources_name(vendor):
+    mine = doors(source("mine", vendor.name, "secret"))
+    for endpoint in vendor.endpoints:
+        headers = {**vendor.sample("", "secret").headers, **HOST}
+        assert mine.find("POST", f"/mine{endpoint.path}", headers).endpoint is endpoint
+
+
+@pytest.mark.parametrize("vendor", VENDORS.values(), ids=VENDORS)
+def test_the_documented_call_finds_its_keyless_source_at_the_root(vendor):
+    call = vendor.sample("", "anything")
+    assert picked(doors(*EVERY).find("POST", call.url, {**call.headers, **HOST})) == vendor.name
+
+
+def test_the_form_of_the_credential_tells_two_vendors_at_one_path_apart():
+    assert picked(doors(*KEYED).find("POST", "/v1/events", BEARER)) == "app"
+    assert picked(doors(*KEYED).find("POST", "/v1/events", RAW)) == "fly"
+
+
+def test_the_key_decides_between_two_sources_of_one_form():
+    both = doors(source("one", "appizer", "a-key", "old-key"), source("two", "appizer", "b-key"))
+    assert picked(both.find("POST", "/v1/events", BEARER)) == "two"
+    assert picked(both.find("POST", "/v1/events", {"authorization": "bearer old-key", **HOST})) == "one"
+
+
+@pytest.mark.parametrize("path", ["/v1/events", "/app/v1/events"])
+@pytest.mark.parametrize("headers", [HOST, {"authorization": "Bearer wrong", **HOST}, {"authorization": "", **HOST}])
+def test_a_wrong_or_missing_key_is_a_401(path, headers):
+    assert turned(doors(KEYED[1]).find("POST", path, headers)) is ProblemKind.UNAUTHORIZED
+
+
+def test_a_wrong_key_never_falls_through_to_a_source_without_one():
+    mixed = doors(source("keyed", "appizer", "a-key"), source("open", "appizer"))
+    assert turned(mixed.find("POST", "/v1/events", BEARER)) is ProblemKind.UNAUTHORIZED
+
+
+def test_without_a_credential_the_only_keyless_source_is_picked():
+    mixed = doors(source("fly", "flywheel", "raw-key"), source("open", "appizer"))
+    assert picked(mixed.find("POST", "/v1/events", HOST)) == "open"
+
+
+def test_two_keyless_sources_of_one_path_want_to_be_named():
+    found = doors(*EVERY).find("POST", "/v1/events", HOST)
+    assert turned(found) is ProblemKind.UNAUTHORIZED
+    assert "/flywheel/v1/events" in found.problem.message
+
+
+def test_a_key_that_is_not_ascii_is_compared_and_not_fatal():
+    accented = doors(source("app", "appizer", "clé"))
+    assert picked(accented.find("POST", "/v1/events", {"authorization": "Bearer clé", **HOST})) == "app"
+    assert turned(accented.find("POST", "/v1/events", BEARER)) is ProblemKind.UNAUTHORIZED
+
+
+def test_other_methods_and_other_paths_are_turned_away_with_words_that_help():
+    found = doors(*EVERY).find("GET", "/appizer/v1/events", HOST)
+    assert turned(found) is ProblemKind.METHOD
+    assert found.vendor is VENDORS["appizer"]
+    found = doors(*EVERY).find("POST", "/appizer/v1/nothing", HOST)
+    assert turned(found) is ProblemKind.NOT_FOUND
+    assert found.vendor is VENDORS["appizer"]
+    assert "/appizer/v1/events" in found.problem.message
+    assert doors(*EVERY).find("POST", "/nothing", HOST).vendor is None
+
+
+def test_a_keyless_source_takes_loopback_hosts_only():
+    for host in ("example.com", "127.evil.example", "", "10.0.0.1:8080"):
+        found = doors(*EVERY).find("POST", "/appizer/v1/events", {"host": host})
+        assert turned(found) is ProblemKind.FORBIDDEN
+
+
+def test_a_keyless_source_refuses_web_pages_that_it_does_not_list():
+    page = {"origin": "https://a.example", **HOST}
+    listed = doors(source("open", "appizer", cors=("https://a.example",)))
+    assert turned(doors(source("open", "appizer")).find("POST", "/v1/events", page)) is ProblemKind.FORBIDDEN
+    assert picked(listed.find("POST", "/v1/events", page)) == "open"
+
+
+def test_a_keyed_source_asks_for_its_key_alone():
+    assert picked(doors(*KEYED).find("POST", "/v1/events", {**BEARER, "host": "x", "origin": "https://b.example"})) == "app"
+
+
+@pytest.mark.parametrize(
+    ("host", "local"),
+    [
+        ("localhost", True),
+        ("LOCALHOST:1", True),
+        ("127.0.0.1", True),
+        ("127.1.2.3:80", True),
+        ("[::1]:80", True),
+        ("[::1]", True),
+        ("127.0.0.1.evil.example", False),
+        ("localhost.evil.example:80", False),
+        ("192.168.0.1", False),
+        ("", False),
+    ],
+)
+def test_loopback_is_an_address_and_not_a_prefix(host, local):
+    assert is_loopback(host) is local

@@ -1,0 +1,279 @@
+"""The way in over ASGI: the vendors' own words, limits, and nothing ever turned into a 500."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+
+import httpx
+import msgspec
+import pytest
+import structlog
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+
+from trackgate import vendors
+from trackgate.clock import SystemClock
+from trackgate.config import Source
+from trackgate.config.secret import Secret
+from trackgate.ingest.asgi import Edge
+from trackgate.ingest.doors import Doors
+from trackgate.ingest.intake import Intake
+from trackgate.ingest.web import build
+from trackgate.metrics import Metrics
+from trackgate.outbox import Appended, Ledger, OutboxFull, OutboxUnavailable
+from trackgate.routing import Route, Router
+
+VENDORS = vendors.load()
+CANARY = "canary-7f3a"
+
+
+class Shelf:
+    """Stands for the outbox: keeps entries in memory, or fails as told."""
+
+    def __init__(self, failure=None, stall=0.0):
+        self.entries = []
+        self.rejected = []
+        self.failure = failure
+        self.stall = stall
+
+    async def append(self, entries):
+        await asyncio.sleep(self.stall)
+        if self.failure is not None:
+            raise self.failure
+        self.entries.extend(entries)
+        return [Appended(each.event.id) for each in entries]
+
+    def count_rejected(self, source, reason, count=1):
+        self.rejected.append((source, reason))
+
+
+def gateway(shelf, *sources, **options):
+    """The web application over a shelf; by default one keyless source per vendor."""
+    known = sources or [Source(name=name, vendor=vendor, auth="none") for name, vendor in VENDORS.items()]
+    clock, log = SystemClock(), structlog.get_logger()
+    metrics = Metrics(lambda: Ledger(sources={}, destinations={}), dict, clock)
+    numbers = itertools.count(1)
+    intake = Intake(
+        outbox=shelf,
+        router=Router([Route(name="all", to=("there",))], {"there": lambda _: False}),
+        clock=clock,
+        mint=lambda: f"id-{next(numbers)}",
+        log=log,
+        accept_timeout=options.get("accept_timeout", 5.0),
+    )
+    edge = Edge(
+        Doors({each.name: each for each in known}),
+        intake,
+        shelf,
+        clock,
+        log,
+        metrics,
+        max_body=options.get("max_body", 2**20),
+        body_timeout=options.get("body_timeout", 5.0),
+        marks={},
+    )
+    return build(edge, lambda: (True, {"status": "ready"}), metrics.render)
+
+
+def ask(app, method, url, **request):
+    async def main():
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client:
+            return await client.request(method, url, **request)
+
+    return asyncio.run(main())
+
+
+def post(app, url, **request):
+    return ask(app, "POST", url, **request)
+
+
+def sample(vendor, key="any"):
+    call = vendor.sample("", key)
+    return {"url": call.url, "headers": call.headers, "content": call.body}
+
+
+@pytest.mark.parametrize("vendor", VENDORS.values(), ids=VENDORS)
+def test_the_documented_call_is_stored_before_it_is_answered_in_the_vendors_words(vendor):
+    shelf = Shelf()
+    reply = post(gateway(shelf), **sample(vendor))
+    assert reply.is_success, reply.text
+    assert reply.headers["trackgate-event-id"] == shelf.entries[0].event.id == "id-1"
+    assert shelf.entries[0].owed == {"there"}
+    assert reply.content == vendor.accept(vendor.endpoints[0], ("id-1",)).body
+
+
+@pytest.mark.parametrize("vendor", VENDORS.values(), ids=VENDORS)
+@pytest.mark.parametrize(
+    ("failure", "again"), [(OutboxFull("backlog"), "30"), (OutboxFull("disk"), "30"), (OutboxUnavailable("x"), "5")]
+)
+def test_without_room_the_answer_is_the_vendors_503(vendor, failure, again):
+    shelf = Shelf(failure)
+    reply = post(gateway(shelf), **sample(vendor))
+    assert (reply.status_code, reply.headers["retry-after"]) == (503, again)
+    assert isinstance(reply.json(), dict)
+    assert shelf.rejected == [(vendor.name, "unavailable")]
+
+
+def test_a_commit_that_stalls_is_a_503_in_time():
+    reply = post(gateway(Shelf(stall=30.0), accept_timeout=0.05), **sample(VENDORS["appizer"]))
+    assert reply.status_code == 503
+
+
+@pytest.mark.parametrize("vendor", VENDORS.values(), ids=VENDORS)
+def test_every_error_has_the_vendors_shape(vendor):
+    """The keys of a 400 are those of every other error."""
+    source = Source(name="mine", vendor=vendor, keys=(Secret("right"),))
+    app = gateway(Shelf(), source, max_body=1000)
+    track = f"/mine{vendor.endpoints[0].path}"
+    good, wrong = vendor.sample("", "right").headers, vendor.sample("", "wrong").headers
+    limit = vendor.endpoints[0].max_body or 1000
+    replies = {
+        400: post(app, track, headers=good, content=b"{"),
+        401: post(app, track, headers=wrong, content=b"{}"),
+        404: post(app, "/mine/v1/nothing", headers=good, content=b"{}"),
+        405: ask(app, "PUT", track, headers=good, content=b"{}"),
+        413: post(app, track, headers=good, content=b" " * (limit + 1)),
+        415: post(app, track, headers={**good, "content-encoding": "gzip"}, content=b"{}"),
+    }
+    assert {status: reply.status_code for status, reply in replies.items()} == {status: status for status in replies}
+    shape = set(replies[400].json())
+    assert all(shape >= set(reply.json()) for reply in replies.values())
+    assert replies[405].headers["allow"] == "POST"
+
+
+def test_a_body_that_never_ends_is_cut_at_the_limit():
+    async def endless():
+        for _ in range(10_000):
+            yield b" " * 1000
+
+    shelf = Shelf()
+    reply = post(gateway(shelf, max_body=10_000), "/v1/track", headers={"authorization": "Token k"}, content=endless())
+    assert reply.status_code == 413
+    assert reply.headers["connection"] == "close"
+
+
+def test_a_body_that_does_not_arrive_is_a_408():
+    async def stuck():
+        yield b"{"
+        await asyncio.sleep(30)
+
+    reply = post(gateway(Shelf(), body_timeout=0.05), "/v1/track", headers={"authorization": "Token k"}, content=stuck())
+    assert reply.status_code == 408
+
+
+def test_a_batch_is_taken_whole_or_not_at_all():
+    shelf = Shelf()
+    event = {"event_name": "a", "user_id": "u"}
+    headers = {"authorization": "Bearer k"}
+    good = post(gateway(shelf), "/v1/events/batch", headers=headers, json={"events": [event] * 3})
+    assert good.json()["processed_count"] == 3
+    assert good.headers["trackgate-batch-id"]
+    bad = post(gateway(shelf), "/v1/events/batch", headers=headers, json={"events": [event, {"event_name": "a"}]})
+    assert bad.status_code == 400
+    assert "event 1" in bad.text
+    assert len(shelf.entries) == 3
+
+
+def test_the_users_events_share_a_lane_whatever_their_source():
+    shelf = Shelf()
+    app = gateway(shelf)
+    for call in (
+        {"url": "/userpilot/v1/track", "json": {"user_id": "u", "event_name": "a"}},
+        {"url": "/appizer/v1/events", "json": {"user_id": "u", "event_name": "b"}},
+        {"url": "/flywheel/v1/events", "json": {"event": {"event": "c", "anonymous_id": "u"}}},
+        {"url": "/flywheel/v1/events", "json": {"event": {"event": "d"}}},
+        {"url": "/flywheel/v1/events", "json": {"event": {"event": "d"}}},
+    ):
+        assert post(app, **call).is_success
+    lanes = [entry.lane for entry in shelf.entries]
+    assert lanes[0] == lanes[1]
+    assert len(set(lanes)) == 4
+
+
+def test_what_makes_a_repeat_is_the_callers_id_and_the_content_in_any_order():
+    shelf = Shelf()
+    app = gateway(shelf)
+    first = {"event": "a", "event_id": "e1", "user_id": "u", "properties": {"x": 1, "y": 2}}
+    for event in (first, dict(reversed(first.items())), {**first, "properties": {"x": 2, "y": 2}}):
+        post(app, "/flywheel/v1/events", json={"event": event})
+    post(app, "/v1/track", headers={"authorization": "Token k", "idempotency-key": "k1"}, json={"user_id": "u", "event_name": "a"})
+    one, same, other, keyed = (entry.dedupe for entry in shelf.entries)
+    assert one == same
+    assert (one.key, one.digest != other.digest) == (other.key, True)
+    assert keyed.key == "key:0:k1"
+
+
+def test_an_event_that_goes_in_circles_is_turned_away():
+    call = sample(VENDORS["appizer"])
+    shelf = Shelf()
+    for hops, status in (("3", 200), ("9", 400), ("nonsense", 200)):
+        reply = post(gateway(shelf), **{**call, "headers": {**call["headers"], "trackgate-hops": hops}})
+        assert reply.status_code == status
+    assert [entry.hops for entry in shelf.entries] == [3, 0]
+
+
+def test_a_listed_origin_may_preflight_and_read_the_reply():
+    source = Source(name="web", vendor=VENDORS["appizer"], auth="none", cors=("https://a.example",))
+    app = gateway(Shelf(), source)
+    asked = {"origin": "https://a.example", "access-control-request-headers": "authorization,content-type"}
+    preflight = ask(app, "OPTIONS", "/v1/events", headers=asked)
+    assert preflight.status_code == 204
+    assert preflight.headers["access-control-allow-headers"] == "authorization,content-type"
+    call = sample(VENDORS["appizer"])
+    reply = post(app, **{**call, "headers": {**call["headers"], "origin": "https://a.example"}})
+    assert reply.headers["access-control-allow-origin"] == "https://a.example"
+    assert ask(app, "OPTIONS", "/v1/events", headers={**asked, "origin": "https://b.example"}).status_code == 403
+
+
+def test_neither_logs_nor_errors_repeat_what_the_caller_sent():
+    bodies = [
+        {"user_id": CANARY, "event_name": CANARY, "metadata": {"k": CANARY}},
+        {"user_id": CANARY, "event_name": 5},
+        {"user_id": 5, CANARY: CANARY},
+        [CANARY],
+    ]
+    app = gateway(Shelf())
+    with capture_logs() as logs:
+        replies = [
+            post(app, f"/userpilot/v1/track?{CANARY}", headers={"authorization": f"Token {CANARY}"}, json=body)
+            for body in bodies
+        ]
+        replies.append(post(app, f"/{CANARY}/v1/track", headers={"authorization": CANARY}, json={}))
+    assert [reply.status_code for reply in replies] == [202, 400, 400, 400, 404]
+    assert CANARY not in repr(logs)
+    assert not any(CANARY in reply.text for reply in replies)
+
+
+def test_a_bug_in_a_dialect_keeps_nothing_and_asks_to_try_again(monkeypatch):
+    shelf = Shelf()
+    monkeypatch.setattr(type(VENDORS["appizer"]), "decode", lambda *_: 1 / 0)
+    reply = post(gateway(shelf), **sample(VENDORS["appizer"]))
+    assert reply.status_code == 503
+    assert not shelf.entries
+
+
+PATHS = [endpoint.path for vendor in VENDORS.values() for endpoint in vendor.endpoints]
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+NEAR = st.fixed_dictionaries(
+    {},
+    optional={
+        name: JSON
+        for name in ("event", "event_name", "user_id", "events", "properties", "metadata", "context", "timestamp", "company")
+    },
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from(list(VENDORS)), st.sampled_from(PATHS), st.binary() | NEAR.map(msgspec.json.encode) | JSON.map(msgspec.json.encode))
+def test_no_body_is_ever_a_server_error(name, path, body):
+    """Whatever is posted is taken, or turned away with a 4xx; what is taken is stored."""
+    shelf = Shelf()
+    reply = post(gateway(shelf), f"/{name}{path}", content=body)
+    assert reply.status_code < 500, reply.text
+    assert reply.is_success == bool(shelf.entries)

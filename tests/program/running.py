@@ -1,0 +1,155 @@
+"""The whole program as processes: a gateway and, apart from it, the emulated vendors that outlive it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+GUARD = 60.0
+"""Seconds after which waiting is given up: a guard against hanging, not a measure."""
+
+ROUTES = """
+[server]
+listen = "127.0.0.1:0"
+data = "{data}"
+{server}
+[sources.userpilot]
+vendor = "userpilot"
+key = "in-userpilot"
+[sources.flywheel]
+vendor = "flywheel"
+key = "in-flywheel"
+[sources.thrivestack]
+vendor = "thrivestack"
+key = "in-thrivestack"
+[sources.appizer]
+vendor = "appizer"
+key = "in-appizer"
+{destinations}
+[[routes]]
+to = ["userpilot", "flywheel", "thrivestack", "appizer"]
+"""
+VENDORS = ("userpilot", "flywheel", "thrivestack", "appizer")
+
+
+class Process:
+    """A ``trackgate`` command that says on standard output where it listens."""
+
+    def __init__(self, folder: Path, *arguments: str, **environ: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.log_path = folder / "log"
+        self.out_path = folder / "out"
+        with self.log_path.open("ab") as log, self.out_path.open("wb") as out:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "trackgate", *arguments],
+                stdout=out,
+                stderr=log,
+                cwd=folder,
+                env={**os.environ, "PYTHONUNBUFFERED": "1", **environ},
+            )
+        self.url = until(self._announced)
+
+    def _announced(self) -> str | None:
+        if self.process.poll() is not None:
+            raise AssertionError(f"ended with {self.process.returncode}: {self.log_path.read_text()}")
+        found = re.search(r"listens? at (http://\S+)", self.out_path.read_text())
+        return found and found[1]
+
+    def log(self) -> list[dict[str, Any]]:
+        """The lines logged so far."""
+        return [json.loads(line) for line in self.log_path.read_text().splitlines() if line.startswith("{")]
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait(GUARD)
+
+    def stop(self) -> int:
+        """SIGTERM; the exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(GUARD)
+
+
+def until(look: Callable[[], Any]) -> Any:
+    """The first true thing that ``look`` gives."""
+    end = time.monotonic() + GUARD
+    while time.monotonic() < end:
+        if seen := look():
+            return seen
+        time.sleep(0.02)
+    raise AssertionError(f"never came true: {look}")
+
+
+def destinations(sandbox: str, **more: str) -> str:
+    """The tables of four destinations at an emulator; ``more`` adds lines to one."""
+    return "\n".join(
+        f'[destinations.{name}]\nvendor = "{name}"\nkey = "out-{name}"\nurl = "{sandbox}/{name}"\n{more.get(name, "")}'
+        for name in VENDORS
+    )
+
+
+class Stage:
+    """A folder with a configuration, an emulator that runs all the time, and gateways started on it."""
+
+    def __init__(self, folder: Path, server: str = "", **more: str) -> None:
+        self.folder = folder
+        self.sandbox = Process(folder / "sandbox", "sandbox", "--listen", "127.0.0.1:0")
+        self.config = folder / "routes.toml"
+        self.configure(server, **more)
+        self._started: list[Process] = [self.sandbox]
+
+    def configure(self, server: str = "", **more: str) -> None:
+        tables = destinations(self.sandbox.url, **more)
+        self.config.write_text(ROUTES.format(data=self.folder / "data", server=server, destinations=tables))
+
+    def start(self) -> Process:
+        gateway = Process(self.folder / "gateway", "serve", "--config", str(self.config))
+        self._started.append(gateway)
+        return gateway
+
+    def received(self, **filters: str) -> list[dict[str, Any]]:
+        return httpx.get(f"{self.sandbox.url}/-/received", params={"limit": "100000", **filters}).json()
+
+    def fail(self, **how: Any) -> None:
+        httpx.post(f"{self.sandbox.url}/-/fail", json=how).raise_for_status()
+
+    def mend(self) -> None:
+        httpx.delete(f"{self.sandbox.url}/-/fail").raise_for_status()
+
+    def end(self) -> None:
+        for process in self._started:
+            if process.process.poll() is None:
+                process.kill()
+
+
+@contextmanager
+def stage(folder: Path, server: str = "", **more: str) -> Iterator[Stage]:
+    made = Stage(folder, server, **more)
+    try:
+        yield made
+    finally:
+        made.end()
+
+
+def metrics(gateway: Process) -> dict[str, float]:
+    """Sample line -> value."""
+    lines = httpx.get(f"{gateway.url}/metrics").text.splitlines()
+    return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if not line.startswith("#")}
+
+
+def appizer(number: int, user: str | None = None) -> dict[str, Any]:
+    """The body of a made-up Appizer call."""
+    return {"event_name": "counted", "user_id": user or f"user-{number % 50}", "properties": {"number": number}}

@@ -1,0 +1,78 @@
+"""One call in flight per lane, the oldest first."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.made import delivery
+from trackgate.lanes import Lanes
+
+
+def lanes_of(*deliveries):
+    lanes = Lanes()
+    lanes.add(deliveries)
+    return lanes
+
+
+def test_a_lane_hands_out_one_delivery_at_a_time():
+    first, second = delivery(1, lane=7), delivery(2, lane=7)
+    lanes = lanes_of(first, second)
+    assert lanes.start() is first
+    assert lanes.start() is None
+    lanes.release(first)
+    assert lanes.start() is second
+
+
+def test_the_oldest_free_lane_goes_first():
+    lanes = lanes_of(delivery(1, lane=1), delivery(2, lane=1), delivery(3, lane=2), delivery(4, lane=3))
+    first = lanes.start()
+    assert lanes.start().seq == 3
+    lanes.release(first)
+    assert lanes.start().seq == 2
+
+
+def test_followers_leave_memory_and_the_lane_stays_busy():
+    first, second, third = delivery(1, lane=1), delivery(2, lane=1), delivery(3, lane=1)
+    lanes = lanes_of(first, second, third)
+    lanes.start()
+    assert lanes.followers(first) == [second, third]
+    assert len(lanes) == 0
+    lanes.add([delivery(4, lane=1)])
+    assert lanes.start() is None
+    lanes.release(first)
+    assert lanes.start().seq == 4
+
+
+def test_a_delivery_set_aside_holds_nobody_up():
+    aside, follower = delivery(1, lane=1, aside=True), delivery(2, lane=1)
+    lanes = lanes_of(aside, follower)
+    assert [lanes.start(), lanes.start()] == [aside, follower]
+
+
+def test_drain_takes_out_what_waits_and_leaves_what_flies():
+    lanes = lanes_of(delivery(1, lane=1), delivery(2, lane=1), delivery(3, lane=2))
+    flying = lanes.start()
+    assert {each.seq for each in lanes.drain()} == {2, 3}
+    assert len(lanes) == 0
+    assert lanes.in_flight == 1
+    lanes.release(flying)
+    assert lanes.start() is None
+
+
+@given(st.lists(st.integers(0, 3), max_size=40), st.randoms())
+def test_every_delivery_goes_once_and_each_lane_in_order(users, rng):
+    """Whatever the order in which calls end."""
+    lanes = lanes_of(*(delivery(seq, lane=user) for seq, user in enumerate(users)))
+    flying, order = [], []
+    while len(lanes) or flying:
+        while (started := lanes.start()) is not None:
+            flying.append(started)
+        assert len({each.lane for each in flying}) == len(flying) == lanes.in_flight
+        ended = flying.pop(rng.randrange(len(flying)))
+        order.append(ended)
+        lanes.release(ended)
+    assert sorted(each.seq for each in order) == list(range(len(users)))
+    for user in set(users):
+        seqs = [each.seq for each in order if each.lane == user]
+        assert seqs == sorted(seqs)

@@ -1,0 +1,179 @@
+"""The decisions about failures, as a table over values."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from tests.made import NOON, delivery
+from trackgate.model import Delivered, Park, Refuse, Retry
+from trackgate.outbox import Dead, Done, Held, Standing
+from trackgate.retry import DOWN_AFTER, REFUSALS_ELSE, Health, Moment, RetryPolicy, aged, delay, judge
+from trackgate.units import Duration
+
+POLICY = RetryPolicy()
+
+
+def health(**known):
+    return Health(**{"standing": Standing(), "limit": 8, "slots": 8, "as_of": 0.0, **known})
+
+
+def moment(seconds=0.0, dice=1.0):
+    return Moment(NOON + timedelta(seconds=seconds), seconds, dice)
+
+
+def after(outcomes, state=None, at=1.0, **known):
+    """The last verdict of a run of outcomes of different events, one a second."""
+    state = state or health()
+    for index, outcome in enumerate(outcomes):
+        verdict = judge(outcome, delivery(index, **known), state, POLICY, moment(at + index))
+        state = verdict.health
+    return verdict
+
+
+def test_a_delivery_is_done_and_forgives_what_was():
+    verdict = after([Retry("status_500"), Retry("status_500"), Delivered()])
+    assert verdict.fate == Done()
+    assert (verdict.health.failures, verdict.health.refusals, verdict.health.up) == (0, 0, True)
+
+
+def test_waits_double_up_to_the_cap_and_are_half_jitter():
+    assert [delay(n, POLICY, 1.0) for n in (1, 2, 3, 4)] == [1, 2, 4, 8]
+    assert [delay(n, POLICY, 0.0) for n in (1, 2, 3, 4)] == [0.5, 1, 2, 4]
+    assert delay(10_000, POLICY, 1.0) == POLICY.max_delay
+
+
+def test_a_retry_is_held_with_its_attempt_counted():
+    fate = after([Retry("timeout")]).fate
+    assert isinstance(fate, Held)
+    assert (fate.attempts, fate.reason, fate.aside) == (1, "timeout", False)
+    assert fate.due == NOON + timedelta(seconds=2)
+
+
+def test_retry_after_is_a_floor_and_pauses_the_whole_destination():
+    verdict = after([Retry("status_429", after=90.0)])
+    assert verdict.fate.due == NOON + timedelta(seconds=91)
+    assert verdict.health.paused_until == 91.0
+
+
+@pytest.mark.parametrize("reason", ["status_429", "timeout"])
+def test_congestion_halves_the_calls_in_flight(reason):
+    assert after([Retry(reason)]).health.slots == 4
+
+
+def test_a_run_of_retries_takes_the_destination_down_until_one_gets_through():
+    verdict = after([Retry("status_500")] * DOWN_AFTER)
+    assert verdict.health.standing.state == "down"
+    assert verdict.health.slots == 1
+    assert after([Delivered()], verdict.health, at=99.0).health.standing.state == "up"
+
+
+def test_what_was_in_flight_when_it_went_down_moves_no_probe():
+    down = after([Retry("status_500")] * DOWN_AFTER).health
+    late = judge(Retry("status_500"), delivery(99), down, POLICY, moment(down.probe_at - 0.5)).health
+    assert late.probe_at == down.probe_at
+    assert late.probes == down.probes
+
+
+def test_probes_of_a_destination_that_is_down_back_off_to_the_interval():
+    state = after([Retry("status_500")] * DOWN_AFTER).health
+    gaps = []
+    for _ in range(9):
+        now = state.probe_at
+        state = judge(Retry("status_500"), delivery(1), state, POLICY, moment(now)).health
+        gaps.append(state.probe_at - now)
+    assert gaps == [2, 4, 8, 16, 30, 30, 30, 30, 30]
+
+
+@pytest.mark.parametrize("reason", ["status_401", "status_402", "status_403", "status_302"])
+def test_a_park_parks_the_destination_and_holds_the_event(reason):
+    verdict = after([Park(reason)])
+    assert isinstance(verdict.fate, Held)
+    assert (verdict.health.standing.state, verdict.health.standing.reason) == ("parked", reason)
+    assert verdict.health.probe_at == 1.0 + POLICY.probe
+
+
+def test_one_refusal_is_dead_with_its_reason():
+    verdict = after([Refuse("status_400")])
+    assert verdict.fate == Dead("status_400")
+    assert verdict.health.up
+
+
+@pytest.mark.parametrize(("reason", "run"), [("status_404", 5), ("status_410", 5), ("status_400", REFUSALS_ELSE)])
+def test_a_run_of_refusals_parks_instead_of_killing(reason, run):
+    before = after([Refuse(reason)] * (run - 1))
+    assert isinstance(before.fate, Dead)
+    last = after([Refuse(reason)], before.health)
+    assert isinstance(last.fate, Held)
+    assert last.health.standing.reason == f"refusals_{reason}"
+    more = after([Refuse(reason)], last.health)
+    assert isinstance(more.fate, Held)
+
+
+def test_a_success_between_ends_a_run_of_refusals():
+    verdict = after([*[Refuse("status_404")] * 4, Delivered(), *[Refuse("status_404")] * 4])
+    assert isinstance(verdict.fate, Dead)
+    assert verdict.health.up
+
+
+def test_the_event_that_keeps_being_turned_away_while_others_pass_is_dead():
+    verdict = judge(Park("status_403"), delivery(1, parks=2), health(), POLICY, moment(1))
+    assert isinstance(verdict.fate, Dead)
+    assert verdict.fate.reason == "status_403"
+    assert verdict.health.up
+
+
+def test_nobody_is_singled_out_while_nothing_passes():
+    parked = after([Park("status_403")]).health
+    verdict = judge(Park("status_403"), delivery(1, parks=9), parked, POLICY, moment(99))
+    assert isinstance(verdict.fate, Held)
+
+
+def test_an_event_expires_by_the_time_that_its_destination_was_up():
+    old = health(standing=Standing(up_seconds=POLICY.max_age + 10.0))
+    verdict = judge(Retry("status_500"), delivery(1, since=5.0), old, POLICY, moment())
+    assert isinstance(verdict.fate, Dead)
+    assert verdict.fate.reason == "expired"
+
+
+@pytest.mark.parametrize("state", ["down", "parked"])
+def test_nothing_expires_at_a_destination_that_is_stopped(state):
+    old = health(standing=Standing(state=state, up_seconds=POLICY.max_age + 10.0))
+    verdict = judge(Retry("status_500"), delivery(1, since=5.0), old, POLICY, moment())
+    assert isinstance(verdict.fate, Held)
+
+
+def test_up_time_stands_still_while_the_destination_is_stopped():
+    assert aged(health(), moment(60)).standing.up_seconds == 60
+    assert aged(health(standing=Standing(state="down")), moment(60)).standing.up_seconds == 0
+    assert aged(health(as_of=100.0), moment(60)).standing.up_seconds == 0
+
+
+def test_an_event_that_fails_while_others_pass_is_set_aside_after_the_patience():
+    passing = health(standing=Standing(up_seconds=700.0), passed_at=690.0)
+    assert judge(Retry("timeout"), delivery(1, since=50.0), passing, POLICY, moment()).fate.aside
+    assert not judge(Retry("timeout"), delivery(1, since=650.0), passing, POLICY, moment()).fate.aside
+    alone = replace(passing, passed_at=40.0)
+    assert not judge(Retry("timeout"), delivery(1, since=50.0), alone, POLICY, moment()).fate.aside
+
+
+OUTCOMES = st.sampled_from(
+    [Delivered(), Retry("timeout"), Retry("status_429", 3.0), Park("status_401"), Refuse("status_404")]
+)
+
+
+@given(st.lists(st.tuples(OUTCOMES, st.floats(0, 1e6)), max_size=60))
+def test_whatever_happens_some_call_may_be_made_later(steps):
+    """No run of outcomes leaves a destination with no slot, or with a probe further away than the longest wait."""
+    state, now = health(), 0.0
+    policy = RetryPolicy(probe=Duration(30))
+    for outcome, passed in steps:
+        now += passed
+        state = judge(outcome, delivery(1), state, policy, moment(now)).health
+        assert 1 <= state.slots <= state.limit
+        assert state.probe_at <= now + 30 + 3
+        assert state.paused_until <= now + 3
