@@ -1,12 +1,13 @@
 """Simulated time: an event loop that, whenever nothing is left to do, jumps to its next timer.
 
-Code under test uses asyncio as it is; days pass in milliseconds. Work on other threads (the outbox's) is waited for:
-time only jumps when a short real wait brought nothing.
+Code under test uses asyncio as it is; days pass in milliseconds. While somebody waits for another thread (``awaited``
+wraps what has one, such as an outbox) time stands still.
 """
 
 from __future__ import annotations
 
 import asyncio
+import inspect
 import selectors
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,29 +18,55 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
-PATIENCE = 0.02
-"""Real seconds that another thread gets to wake the loop before time jumps."""
+GUARD = 20.0
+"""Real seconds after which a loop that nothing wakes is given up."""
 
 
 class _JumpingSelector(selectors.DefaultSelector):
     skipped = 0.0
+    awaited = 0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        if timeout is None:
-            return super().select(5)  # a hang of the code under test shows as a loop without timers
-        ready = super().select(min(timeout, PATIENCE))
-        if not ready and timeout > PATIENCE:
-            self.skipped += timeout - PATIENCE
+        if timeout is None or (timeout > 0 and self.awaited):
+            ready = super().select(GUARD)
+            assert ready, "nothing is left to do, and nobody wakes the loop"
+            return ready
+        ready = super().select(0)
+        if not ready and timeout > 0:
+            self.skipped += timeout
         return ready
 
 
 class SimulatedLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
-        self._jumping = _JumpingSelector()
-        super().__init__(self._jumping)
+        self.jumping = _JumpingSelector()
+        super().__init__(self.jumping)
 
     def time(self) -> float:
-        return super().time() + self._jumping.skipped
+        return super().time() + self.jumping.skipped
+
+
+class Awaited:
+    """Something with a thread of its own: while one of its coroutines runs, simulated time stands still."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+        self._loop = asyncio.get_running_loop()
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._inner, name)
+        if not inspect.iscoroutinefunction(found):
+            return found
+
+        async def counted(*args: Any, **kwargs: Any) -> Any:
+            assert isinstance(self._loop, SimulatedLoop)
+            self._loop.jumping.awaited += 1
+            try:
+                return await found(*args, **kwargs)
+            finally:
+                self._loop.jumping.awaited -= 1
+
+        return counted
 
 
 class SimulatedClock:

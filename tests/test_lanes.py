@@ -44,6 +44,16 @@ def test_followers_leave_memory_and_the_lane_stays_busy():
     assert lanes.start().seq == 4
 
 
+def test_what_was_held_already_is_no_follower():
+    first, again = delivery(1, lane=1), delivery(1, lane=1, held=True)
+    lanes = lanes_of(first)
+    lanes.start()
+    lanes.add([again])
+    assert lanes.followers(first) == []
+    lanes.release(first)
+    assert lanes.start() is again
+
+
 def test_a_delivery_set_aside_holds_nobody_up():
     aside, follower = delivery(1, lane=1, aside=True), delivery(2, lane=1)
     lanes = lanes_of(aside, follower)

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 from contextlib import AsyncExitStack
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +15,11 @@ from msgspec.structs import replace
 from uuid_utils import uuid7
 
 from trackgate import vendors
-from trackgate.clients import pyreqwest_client
-from trackgate.clock import SystemClock
+from trackgate.clients.pyreqwest_engine import PyreqwestClient
 from trackgate.deliver.send import Sender
 from trackgate.deliver.worker import Plan, Worker
 from trackgate.ingest.asgi import Edge
-from trackgate.ingest.doors import Doors
+from trackgate.ingest.doors import Doors, is_loopback
 from trackgate.ingest.intake import Intake
 from trackgate.ingest.web import build
 from trackgate.metrics import Metrics
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
-    from trackgate.client import Client
     from trackgate.config import Config, Destination
     from trackgate.model import Clock
     from trackgate.outbox import Ledger, Outbox
@@ -66,8 +65,8 @@ class Gateway:
     Args:
         config: all of it; it is never changed.
         log: bound to nothing yet.
-        sandbox: where the emulated vendors listen, if they run beside the gateway and get every delivery.
         clock: the time.
+        sandbox: where the emulated vendors listen, if they run beside the gateway and get every delivery.
 
     """
 
@@ -75,14 +74,14 @@ class Gateway:
         self,
         config: Config,
         log: FilteringBoundLogger,
+        clock: Clock,
         *,
         sandbox: Listen | None = None,
-        clock: Clock | None = None,
     ) -> None:
         self._config = config
         self._log = log
         self._sandbox = sandbox
-        self._clock = clock or SystemClock()
+        self._clock = clock
         self._workers: dict[str, Worker] = {}
         self._phase = "starting"
         self._warned = 0.0
@@ -101,9 +100,7 @@ class Gateway:
             sandbox_at = await self._start_sandbox(stack)
             destinations = self._destinations(sandbox_at)
             outbox = await self._open_outbox(stack)
-            client = pyreqwest_client(self._clock)
-            stack.push_async_callback(client.close)
-            await self._start_workers(stack, destinations, outbox, client)
+            await self._start_workers(stack, destinations, outbox)
             server = self._server(outbox)
             serving = asyncio.create_task(server.serve(sockets=[listener]))
             stack.callback(asyncio.create_task(self._watch(outbox)).cancel)
@@ -124,7 +121,7 @@ class Gateway:
         if self._sandbox is None:
             return None
         listener = self._sandbox.bind()
-        server = Server(build_sandbox(vendors.load(), self._clock), Bounds(), grace=1)
+        server = Server(build_sandbox(vendors.load(), self._clock, loopback_only=is_loopback(self._sandbox.host)), Bounds(), grace=1)
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         stack.push_async_callback(_stop_server, server, serving)
         return address_of(listener)
@@ -161,7 +158,7 @@ class Gateway:
         return outbox
 
     async def _start_workers(
-        self, stack: AsyncExitStack, destinations: Mapping[str, Destination], outbox: Outbox, client: Client
+        self, stack: AsyncExitStack, destinations: Mapping[str, Destination], outbox: Outbox
     ) -> None:
         known = outbox.ledger().destinations
         running: list[asyncio.Task[None]] = []
@@ -170,6 +167,9 @@ class Gateway:
                 self._log.warning("destination.parked", destination=name, reason=GONE, waiting=known[name].waiting)
             await outbox.stand(name, replace(known[name].standing, state="parked", reason=GONE, since=self._clock.now()))
         for name, destination in destinations.items():
+            # A client each: what hangs at one destination takes no connection from another.
+            client = PyreqwestClient(self._clock, version("trackgate"), destination.concurrency)
+            stack.push_async_callback(client.close)
             sender = Sender(destination.vendor, client, self._clock, destination.timeout)
             plan = Plan(
                 name=name, concurrency=destination.concurrency, policy=destination.retry, target=destination.target

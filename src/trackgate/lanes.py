@@ -73,10 +73,16 @@ class Lanes:
             heappush(self._ready, (queue[0].seq, key))
 
     def followers(self, delivery: Delivery) -> list[Delivery]:
-        """Take out what waits behind a busy delivery, because it has to wait longer than memory should."""
-        queue = self._waiting.pop(key_of(delivery), None) or ()
-        self._count -= len(queue)
-        return list(queue)
+        """Take out what waits behind a busy delivery, because it has to wait longer than memory should.
+
+        What the outbox holds already, and handed out again, stays.
+        """
+        key = key_of(delivery)
+        queue = self._waiting.pop(key, deque())
+        if staying := deque(each for each in queue if each.held):
+            self._waiting[key] = staying
+        self._count -= len(queue) - len(staying)
+        return [each for each in queue if not each.held]
 
     def drain(self) -> list[Delivery]:
         """Take out everything that waits."""

@@ -19,7 +19,6 @@ import threading
 from datetime import UTC, date, datetime
 from enum import Enum
 from pathlib import PurePath
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
@@ -28,6 +27,7 @@ from structlog.typing import FilteringBoundLogger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from types import TracebackType
 
     from structlog.typing import EventDict, WrappedLogger
 
@@ -121,7 +121,7 @@ class LineWriter:
             while left:
                 left = left[self._write_some(left) :]
         except OSError:
-            self._lose(len(lines))
+            self._lose(min(bytes(left).count(b"\n"), len(lines)))
             return False
         return True
 
@@ -231,16 +231,14 @@ def _shown(value: object) -> Any:
             return _shown(value.value)
         case bool() | None:
             return value
-        case str():
-            return str.__str__(value)
+        case str() | PurePath():
+            return str(value)
         case int():
             return int(value)
         case float():
             return float(value)
         case date():
             return value.isoformat()
-        case PurePath():
-            return str(value)
         case list() | tuple() | set() | frozenset():
             return [_shown(item) for item in value]
         case _:

@@ -75,7 +75,7 @@ class Metrics:
         self._attempted.labels(destination, outcome).observe(seconds)
 
     def committed(self, seconds: float) -> None:
-        """The outbox committed; called on its own thread."""
+        """The outbox committed."""
         self._committed.observe(seconds)
 
     def render(self) -> bytes:

@@ -7,9 +7,11 @@ The codec is lenient in what it takes; the emulated vendors are not. What is che
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from msgspec import Struct
 
@@ -20,8 +22,7 @@ if TYPE_CHECKING:
 
     from trackgate.model import Call
 
-ZONED = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:?\d\d)")
-"""An ISO 8601 date and time with its offset."""
+STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 
 
 class Rule(Struct, frozen=True):
@@ -41,6 +42,11 @@ def matches(pattern: re.Pattern[str], words: str) -> Rule:
     return Rule(words, lambda value: isinstance(value, str) and pattern.fullmatch(value) is not None)
 
 
+def moment(words: str, *, utc: bool = False) -> Rule:
+    """An ISO 8601 date and time with its offset, or with that of UTC alone."""
+    return Rule(words, lambda value: isinstance(value, str) and _is_moment(value, utc=utc))
+
+
 TEXT = Rule("a string", lambda value: isinstance(value, str))
 FLAG = Rule("a boolean", lambda value: isinstance(value, bool))
 OBJECT = Rule("an object", lambda value: isinstance(value, dict))
@@ -50,9 +56,11 @@ FILLED = Rule("a non-empty string", lambda value: isinstance(value, str) and val
 def content(call: Call) -> Any:
     """The JSON value of the body; ``None`` where it is none (no documented body is ``null``)."""
     try:
-        return json.loads(call.body, parse_constant=_no_constant)
+        value = json.loads(call.body, parse_constant=_no_number, parse_float=_number)
+        json.dumps(value, ensure_ascii=False).encode()  # a lone surrogate is no text
     except (ValueError, RecursionError):
         return None
+    return value
 
 
 def header_faults(call: Call, documented: Mapping[str, str]) -> list[Problem]:
@@ -105,9 +113,22 @@ def part(value: Any, name: str) -> Any:
     return value.get(name) if isinstance(value, dict) else None
 
 
+def _is_moment(text: str, *, utc: bool) -> bool:
+    try:
+        offset = datetime.fromisoformat(text).utcoffset()
+    except ValueError:
+        return False
+    return STAMP.fullmatch(text) is not None and not (utc and offset)
+
+
 def _named(path: str, index: int | None) -> str:
     return f"`{path}`" if index is None else f"`{path}` of event {index}"
 
 
-def _no_constant(name: str) -> None:
-    raise ValueError(name)
+def _number(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _no_number(text)
+
+
+def _no_number(text: str) -> NoReturn:
+    raise ValueError(text)

@@ -43,6 +43,16 @@ Anonymous = Literal["dead", "filter", "as-user-id"]
 
 Wire = TypeVar("Wire", bound=Struct)
 
+WORDS = {
+    "str": "a string",
+    "object": "an object",
+    "bool": "a boolean",
+    "array": "an array",
+    "int": "an integer",
+    "float": "a number",
+}
+"""msgspec's types as a caller would say them."""
+
 MAX_DEPTH = 100
 """Levels of nesting that a body may have; deeper ones are turned away before anything recurses into them."""
 
@@ -53,13 +63,15 @@ MAX_RETRY_AFTER = 86_400.0
 class Endpoint(Struct, frozen=True, kw_only=True):
     """One path that a vendor documents and that we take.
 
-    ``batch`` is the most events that one call may hold (``None``: exactly one, no envelope); ``max_body`` the
-    vendor's own documented limit in bytes, where it has one.
+    ``batch`` is the most events that one call may hold (``None``: exactly one), ``envelope`` the field that holds
+    their array (``None``: the body is the array); ``max_body`` the vendor's own documented limit in bytes, where it
+    has one.
     """
 
     path: str
     kind: Kind = "track"
     batch: int | None = None
+    envelope: str | None = None
     max_body: int | None = None
 
 
@@ -379,6 +391,6 @@ def _field_problem(error: msgspec.ValidationError, at: str, index: int | None) -
     if said.startswith("Object missing required field"):
         inner = ".".join(part for part in (inner, said.split("`")[1]) if part)
         return missing(".".join(part for part in (at, inner) if part), index)
-    expected = said.split("`")[1].replace(" | null", "") if "`" in said else "valid"
-    words = {"str": "a string", "object": "an object", "bool": "a boolean", "array": "an array"}
-    return mistyped(".".join(part for part in (at, inner) if part), words.get(expected, expected), index)
+    expected = said.split("`")[1].split(" | ") if "`" in said else ["valid"]
+    words = " or ".join(WORDS.get(word, word) for word in expected if word != "null")
+    return mistyped(".".join(part for part in (at, inner) if part), words, index)

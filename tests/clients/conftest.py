@@ -28,6 +28,8 @@ class Hostile:
     def __init__(self, answer: Answer, greeting: bytes = b"") -> None:
         self.calls: list[bytes] = []
         """Every call that was read in full, head and body."""
+        self.called = asyncio.Event()
+        """Set once a call was read in full."""
         self.connections = 0
         self.gone = asyncio.Event()
         """Set once a connection has ended."""
@@ -57,6 +59,7 @@ class Hostile:
             with suppress(ConnectionError, asyncio.IncompleteReadError):
                 while not writer.is_closing():
                     self.calls.append(await read_call(reader))
+                    self.called.set()
                     await self._answer(reader, writer)
         except asyncio.CancelledError:
             writer.transport.abort()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 
 import httpx
 import respx
@@ -50,3 +51,11 @@ def test_a_mocked_timeout_is_a_fault():
     result = send(CALL)
     assert isinstance(result, Fault)
     assert result.reason == "timeout"
+
+
+def test_a_certificate_that_does_not_hold_is_a_fault_that_says_why():
+    refused = ssl.SSLCertVerificationError(1, "certificate verify failed")
+    refused.verify_message = "self-signed certificate"
+    failed = httpx.ConnectError("whatever")
+    failed.__cause__ = refused
+    assert HttpxClient(SystemClock(), "1").explain(failed) == Fault("connect", "self-signed certificate")

@@ -18,8 +18,6 @@ REPOSITORY = Path(__file__).parents[2]
 BUILD, FINAL = stages((REPOSITORY / "Dockerfile").read_text())
 KEYS = ("web-key", "flywheel-key", "thrivestack-key")
 
-pytestmark = pytest.mark.xdist_group("image")
-
 
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Image:

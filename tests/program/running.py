@@ -18,7 +18,7 @@ import httpx
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-GUARD = 60.0
+GUARD = 30.0
 """Seconds after which waiting is given up: a guard against hanging, not a measure."""
 
 ROUTES = """
@@ -121,7 +121,7 @@ class Stage:
         return gateway
 
     def received(self, **filters: str) -> list[dict[str, Any]]:
-        return httpx.get(f"{self.sandbox.url}/-/received", params={"limit": "100000", **filters}).json()
+        return httpx.get(f"{self.sandbox.url}/-/received", params={"limit": "10000", **filters}).raise_for_status().json()
 
     def fail(self, **how: Any) -> None:
         httpx.post(f"{self.sandbox.url}/-/fail", json=how).raise_for_status()

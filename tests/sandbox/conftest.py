@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from trackgate import vendors
+from trackgate.sandbox import build
 from trackgate.sandbox.memory import Memory
-from trackgate.sandbox.web import build
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,6 +11,8 @@ import httpx
 import pytest
 import uvicorn
 
+from trackgate.sandbox import wire
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
@@ -31,7 +33,7 @@ async def served(app: Any, protocol: Any) -> AsyncIterator[int]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         serving = asyncio.create_task(server.serve([listener]))
         async with asyncio.timeout(10):
-            while not server.started:  # noqa: ASYNC110 - uvicorn has a flag to look at, no event
+            while not server.started:
                 await asyncio.sleep(0.005)
         try:
             yield listener.getsockname()[1]
@@ -138,3 +140,12 @@ def test_a_failing_status_arrives_whole_over_the_wire(bench: Bench, protocol: st
             return [reply.status_code for reply in replies]
 
     assert asyncio.run(scene()) == [304, 401, 503, 202, 405, 200]
+
+
+def test_a_body_that_says_it_is_too_large_is_not_read() -> None:
+    """So that a caller who waits for a 100 Continue never sends it."""
+
+    async def receive() -> Any:
+        pytest.fail("the body was asked for")
+
+    assert asyncio.run(wire.read_body(receive, {"content-length": "11"}, 10)) == wire.Body(oversize=True)

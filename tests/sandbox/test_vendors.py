@@ -100,9 +100,10 @@ def test_a_call_without_its_credential_is_a_401(bench: Bench, vendor: Vendor) ->
 def test_any_key_is_good_unless_keys_were_set(keyed_bench: Bench, bench: Bench, vendor: Vendor) -> None:
     assert bench.post(bench.sample(vendor, "whatever")).status_code < 300
     assert keyed_bench.post(keyed_bench.sample(vendor)).status_code < 300
-    stranger = keyed_bench.post(keyed_bench.sample(vendor, "whatever"))
-    assert stranger.status_code == 401
-    assert has_shape_of(vendor, ProblemKind.UNAUTHORIZED, stranger)
+    for body in (bench.sample(vendor).body, b"{}"):
+        stranger = keyed_bench.post(keyed_bench.sample(vendor, "whatever"), body=body)
+        assert stranger.status_code == 401
+        assert has_shape_of(vendor, ProblemKind.UNAUTHORIZED, stranger)
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "OPTIONS", "PATCH"])
@@ -150,8 +151,9 @@ def test_a_body_over_the_limit_is_the_vendors_413(
 
 def test_every_problem_is_remembered_though_the_first_decides(bench: Bench) -> None:
     vendor = bench.vendors["userpilot"]
-    bench.post(bench.sample(vendor), body=b'{"metadata": {"a": [], "b": {}}}')
+    reply = bench.post(bench.sample(vendor), body=b'{"metadata": {"a": [], "b": {}}}')
     (call,) = bench.received()
+    assert call["problems"][0]["message"] == reply.json()["errors"][0]["message"]
     assert {problem["field"] for problem in call["problems"]} == {"event_name", "user_id", "metadata.a", "metadata.b"}
 
 

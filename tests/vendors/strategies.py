@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import strategies as st
 
 from trackgate.fidelity import CARRIED
-from trackgate.model import Context, Event
+from trackgate.model import Context, Event, Kind
 
 if TYPE_CHECKING:
     from trackgate.vendor import Options, Vendor
@@ -31,11 +31,7 @@ UNDECLARED = st.text(string.ascii_lowercase, max_size=2).map("x_{}".format)
 SECRETS = st.text(string.ascii_letters + string.digits, min_size=1, max_size=8)
 
 SCALARS = (
-    st.none()
-    | st.booleans()
-    | st.integers(-(10**30), 10**30)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | TEXT
+    st.none() | st.booleans() | st.integers(-(10**30), 10**30) | st.floats(allow_nan=False, allow_infinity=False) | TEXT
 )
 VALUES = st.recursive(
     SCALARS,
@@ -46,6 +42,8 @@ OBJECTS = st.dictionaries(KEYS, VALUES, max_size=5)
 OFFSETS = st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
 MOMENTS = st.datetimes(timezones=OFFSETS)
 RECEIVED = st.datetimes(datetime(2024, 1, 1), datetime(2034, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - bounds
+
+KINDS: st.SearchStrategy[Kind] = st.sampled_from(("track", "track", "identify"))
 
 CONTEXTS = st.builds(
     Context,
@@ -63,7 +61,7 @@ CONTEXTS = st.builds(
 @st.composite
 def events(draw: st.DrawFn, vendors: list[str]) -> Event:
     """Any canonical event, of any of the dialects."""
-    kind = draw(st.sampled_from(["track", "track", "identify"]))
+    kind = draw(KINDS)
     timed = draw(st.sampled_from(["timestamp", "timestamp_raw", None]))
     return Event(
         id=str(draw(st.uuids())),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+import tomllib
 from pathlib import Path
 
 import click
 import httpx
 
-from trackgate.cli.configured import config_option, usable
+from trackgate.cli.configured import config_option, read
+from trackgate.config import Server
 from trackgate.server import Listen
 
 PATIENCE = 2.0
@@ -17,13 +19,16 @@ PATIENCE = 2.0
 
 @click.command()
 @config_option
+@click.option("--listen", metavar="HOST:PORT", envvar="TRACKGATE_LISTEN", help="Where the gateway listens.")
 @click.option("--ready", is_flag=True, help="Ask whether new events are taken, not only whether the process lives.")
-def health(path: Path, *, ready: bool) -> None:
+def health(path: Path, listen: str | None, *, ready: bool) -> None:
     """Ask the gateway that listens at the configured address how it is; exit 0 if well."""
-    config = usable(path, {}, placeholders=True)
-    listen = Listen.read(config.server.listen)
-    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(listen.host, listen.host)  # noqa: S104 - a comparison
-    url = f"http://{host}:{listen.port}{'/readyz' if ready else '/livez'}"
+    try:
+        at = Listen.read(listen or _listen_of(path))
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--listen") from None
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(at.host, at.host)  # noqa: S104 - a comparison
+    url = f"http://{f'[{host}]' if ':' in host else host}:{at.port}{'/readyz' if ready else '/livez'}"
     try:
         reply = httpx.get(url, timeout=PATIENCE, trust_env=False)
     except httpx.HTTPError as error:
@@ -31,3 +36,17 @@ def health(path: Path, *, ready: bool) -> None:
         sys.exit(1)
     click.echo(reply.text)
     sys.exit(0 if reply.is_success else 1)
+
+
+def _listen_of(path: Path) -> str:
+    """The address in the file, whatever else is wrong with it: a bad edit must not make a healthy gateway look dead."""
+    config, _ = read(path, {}, placeholders=True)
+    if config is not None:
+        return config.server.listen
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return Server().listen
+    server = table.get("server")
+    listen = server.get("listen") if isinstance(server, dict) else None
+    return listen if isinstance(listen, str) else Server().listen

@@ -11,6 +11,7 @@ import click
 from trackgate import vendors
 from trackgate.cli.curl import curl
 from trackgate.clock import SystemClock
+from trackgate.ingest.doors import is_loopback
 from trackgate.sandbox import build
 from trackgate.server import Bounds, Listen, Server, address_of
 
@@ -32,7 +33,7 @@ async def _serve(listen: Listen) -> None:
     listener = listen.bind()
     address = address_of(listener)
     known = vendors.load()
-    server = Server(build(known, SystemClock()), Bounds(), grace=1)
+    server = Server(build(known, SystemClock(), loopback_only=is_loopback(listen.host)), Bounds(), grace=1)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, server.stop)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -14,12 +13,16 @@ import uvloop
 from trackgate.app import Gateway
 from trackgate.cli.configured import config_option, usable
 from trackgate.cli.curl import curl
-from trackgate.log import open_log
+from trackgate.clock import SystemClock
+from trackgate.log import adopt_stdlib, configure
 from trackgate.outbox import OutboxError
 from trackgate.server import Listen
 
 if TYPE_CHECKING:
     from trackgate.config import Config
+
+STDERR = 2
+"""The file descriptor of the log."""
 
 FAILED = 1
 """Exit status: it could not start."""
@@ -53,16 +56,18 @@ def serve(path: Path, listen: str | None, data: str | None, *, sandbox: bool, sa
         emulated = Listen.read(sandbox_listen) if sandbox else None
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--sandbox-listen") from None
-    with open_log(config.server.log_format, config.server.log_level) as log:
-        gateway = Gateway(config, log, sandbox=emulated)
-        sys.setswitchinterval(SWITCH_INTERVAL)
-        gc.freeze()
-        try:
-            uvloop.run(gateway.run(lambda address, at: click.echo(_welcome(config, address, at))))
-        except (OSError, OutboxError) as error:
-            log.error("gateway.failed", error=str(error))
-            click.echo(f"trackgate cannot start: {error}", err=True)
-            sys.exit(FAILED)
+    clock = SystemClock()
+    log, writer = configure(STDERR, clock, style=config.server.log_format, level=config.server.log_level)
+    adopt_stdlib(log)
+    sys.setswitchinterval(SWITCH_INTERVAL)
+    gateway = Gateway(config, log, clock, sandbox=emulated)
+    try:
+        uvloop.run(gateway.run(lambda address, at: click.echo(_welcome(config, address, at))))
+    except (OSError, OutboxError) as error:
+        click.echo(f"trackgate cannot start: {error}", err=True)
+        sys.exit(FAILED)
+    finally:
+        writer.close()
 
 
 def _welcome(config: Config, address: str, sandbox_at: str | None) -> str:

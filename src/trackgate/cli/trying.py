@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import time
 from pathlib import Path
@@ -11,10 +10,12 @@ from typing import TYPE_CHECKING
 import click
 import httpx
 
+from trackgate.app import SANDBOX_DATA
 from trackgate.cli.configured import config_option, usable
 from trackgate.cli.curl import curl
 from trackgate.explain import going
-from trackgate.outboxes.sqlite import SqliteReader
+from trackgate.outbox import OutboxError
+from trackgate.outboxes.sqlite_reader import SqliteReader
 from trackgate.server import Listen
 
 if TYPE_CHECKING:
@@ -41,16 +42,24 @@ def try_source(path: Path, source: str, wait: float) -> None:
     if source not in config.sources:
         message = f"there is no source {source!r}; there are {', '.join(config.sources)}"
         raise click.BadParameter(message, param_hint="SOURCE")
-    reply = _post(_sample(config, source))
+    call = _sample(config, source)
+    reply = _post(call)
     click.echo(f"< {reply.status_code} {reply.reason_phrase}")
     if reply.text:
         click.echo(f"  {reply.text}")
     if not reply.is_success:
         sys.exit(1)
-    event_id = reply.headers[EVENT_ID]
+    event_id = reply.headers.get(EVENT_ID)
+    if event_id is None:
+        click.echo(f"{call.url} is answered by something that is not Trackgate", err=True)
+        sys.exit(1)
     click.echo(f"  event {event_id}")
     data = Path(config.server.data)
-    found = asyncio.run(_watch(data / "sandbox" if SANDBOX in reply.headers else data, event_id, wait))
+    try:
+        found = _watch(data / SANDBOX_DATA if SANDBOX in reply.headers else data, event_id, wait)
+    except OutboxError as error:
+        click.echo(f"the event is stored, but cannot be watched from here: {error}", err=True)
+        sys.exit(1)
     if found is None:
         click.echo(f"the outbox in {data} does not know the event; is --config that of the running gateway?", err=True)
         sys.exit(1)
@@ -76,16 +85,17 @@ def _post(call: Call) -> httpx.Response:
         sys.exit(1)
 
 
-async def _watch(data: Path, event_id: str, wait: float) -> Found | None:
-    reader = SqliteReader(data)
+def _watch(data: Path, event_id: str, wait: float) -> Found | None:
+    """The event, once every delivery is settled or the time is up."""
     end = time.monotonic() + wait
-    while True:
-        found = await reader.find(event_id)
-        if found is not None and all(found.fates[name] in SETTLED for name in found.owed):
-            return found
-        if time.monotonic() > end:
-            return found
-        await asyncio.sleep(LOOK_EVERY)
+    with SqliteReader(data) as reader:
+        while True:
+            found = reader.find(event_id)
+            if found is not None and all(found.fates[name] in SETTLED for name in found.owed):
+                return found
+            if time.monotonic() > end:
+                return found
+            time.sleep(LOOK_EVERY)
 
 
 def _tell(config: Config, found: Found) -> bool:

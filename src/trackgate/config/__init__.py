@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from trackgate.config.editor import schema
 from trackgate.config.faults import Fault, describe
 from trackgate.config.loading import load
+from trackgate.config.manual import reference
 from trackgate.config.model import Config, Destination, Source
 from trackgate.config.secret import Secret, SecretUnreadable
 from trackgate.config.tables import Lossy, Server
@@ -19,4 +21,6 @@ __all__ = [
     "Source",
     "describe",
     "load",
+    "reference",
+    "schema",
 ]

@@ -55,8 +55,8 @@ def _build(name: str, raw: object, vendors: Mapping[str, Vendor], scope: Scope) 
         read = read_table(raw, {**own, **common}, place, scope, _unknown(stated, vendors))
     except Broken:
         return None
-    vendor = find_vendor(read.values.get("vendor"), place, vendors, scope)
     values = {field.name: read.values[field.name] for field in common.values() if field.name in read.values}
+    vendor = find_vendor(values.pop("vendor", None), place, vendors, scope)
     url = _base_url(values.pop("url", None), (*place, "url"), scope.faults)
     _warn_of_plain(read.values, place, scope.faults)
     _check_retry(values.get("retry", RetryPolicy()), place, scope.faults)
@@ -66,8 +66,9 @@ def _build(name: str, raw: object, vendors: Mapping[str, Vendor], scope: Scope) 
     chosen = {field: value for field, value in read.values.items() if field not in common}
     options = vendor.options(**{field: _plain(value) for field, value in chosen.items()})
     return Destination(
-        **{**values, "vendor": vendor},
+        **values,
         name=name,
+        vendor=vendor,
         url=url or vendor.base_url(options).rstrip("/"),
         options=options,
         reread={own[key].name: secret for key, secret in _from_files(raw, own, scope)},

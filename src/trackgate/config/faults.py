@@ -95,7 +95,7 @@ class Faults:
         key = ""
         for index, part in enumerate(path):
             if isinstance(part, str):
-                key += ("." if key else "") + (part if _BARE.fullmatch(part) else json.dumps(part))
+                key += ("." if key else "") + quoted(part)
             elif index == 1 and part in self._routes:
                 key += f".{self._routes[part]}"
             else:
@@ -111,9 +111,14 @@ def closest(name: str, known: Iterable[str]) -> str | None:
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """``; did you mean "key"?``, or nothing."""
     meant = closest(name, known)
-    return f'; did you mean "{meant}"?' if meant else ""
+    return f"; did you mean {json.dumps(meant)}?" if meant else ""
 
 
 def listed(names: Iterable[str]) -> str:
     """Names in words: ``a, b``, or ``none``."""
-    return ", ".join(names) or "none"
+    return ", ".join(quoted(name) for name in names) or "none"
+
+
+def quoted(name: str) -> str:
+    """A name as a key of TOML would be written: in quotes only where it needs them."""
+    return name if _BARE.fullmatch(name) else json.dumps(name)

@@ -120,7 +120,7 @@ def _quantity(unit: type[Duration | Size], *, zero: bool) -> Scalar:
     return Scalar(name=name, schema=_or_reference({"$ref": f"#/definitions/{name}"}), take=take)
 
 
-def _one_of(values: tuple[str, ...] | tuple[int, ...]) -> Scalar:
+def _one_of(values: tuple[bool | str | int | None, ...]) -> Scalar:
     spelled = [json.dumps(value) for value in values]
     return Scalar(
         name=" or ".join(spelled),
@@ -134,13 +134,13 @@ def _integer(shape: IntType) -> Scalar:
     bounds = {key: bound for key, bound in (("minimum", least), ("maximum", most)) if bound is not None}
 
     def fits(value: object) -> bool:
-        whole = isinstance(value, int) and not isinstance(value, bool)
-        return whole and (least is None or value >= least) and (most is None or value <= most)
+        if not isinstance(value, int) or isinstance(value, bool):
+            return False
+        return (least is None or value >= least) and (most is None or value <= most)
 
     words = "a whole number" + "".join(f", {key} {bound}" for key, bound in bounds.items())
-    return Scalar(
-        name="integer", schema=_or_reference({"type": "integer", **bounds}), take=_check(fits, words), parse=_digits
-    )
+    schema = _or_reference({"type": "integer", **bounds})
+    return Scalar(name="integer", schema=schema, take=_check(fits, words), parse=_digits)
 
 
 def _check(fits: Callable[[object], bool], words: str, made: Callable[[Any], Any] = lambda value: value) -> Any:

@@ -157,5 +157,8 @@ def _plain(key: str) -> str:
     """A key as written, without its quotes and escapes."""
     if key[0] not in "\"'":
         return key
-    value: str = tomllib.loads(f"key = {key}")["key"]
+    try:
+        value: str = tomllib.loads(f"key = {key}")["key"]
+    except ValueError:
+        raise _Lost from None
     return value

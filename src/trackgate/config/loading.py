@@ -86,8 +86,8 @@ def load(
 def _not_toml(path: Path, error: Exception) -> Fault:
     """A file that is no TOML: the first place where it is not. ``tomllib`` words that without the values."""
     if isinstance(error, UnicodeDecodeError):
-        line = error.object[: error.start].count(b"\n") + 1
-        return Fault("error", str(path), line, "", "not UTF-8 text: save it as UTF-8")
+        broken = error.object[: error.start].count(b"\n") + 1
+        return Fault("error", str(path), broken, "", "not UTF-8 text: save it as UTF-8")
     if isinstance(error, RecursionError):
         return Fault("error", str(path), None, "", "nested too deep")
     words, _, where = str(error).partition(" (at ")

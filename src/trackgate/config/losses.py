@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from trackgate.config.faults import did_you_mean, listed
+from trackgate.exemplar import exemplar
 from trackgate.fidelity import CARRIED
-from trackgate.model import Unsupported
+from trackgate.model import Kind, Unsupported
 from trackgate.vendor import Target
 
 if TYPE_CHECKING:
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from trackgate.config.model import Destination, Source
     from trackgate.routing import Route
     from trackgate.vendor import Options, Vendor
+
+EXTRAS_AND_FORMS = frozenset({"arrays.changed", "objects.changed", "nulls.dropped", "extras.dropped"})
+"""What any dialect may do, whether or not a fullest event meets it."""
 
 
 def check_losses(
@@ -35,24 +39,25 @@ def check_losses(
                 words = f"no such code{did_you_mean(code, known) or '; run `trackgate explain --matrix` to see them'}"
                 faults.error((*place, "allow", index), words)
         lost: dict[str, set[str]] = {}
-        for source in _reaching(destination.name, sources, routes):
-            for code in losses(source.vendor, destination.vendor, destination.options) - set(allowed):
+        for source, kind in _reaching(destination.name, sources, routes):
+            for code in losses(source.vendor, destination.vendor, destination.options, kind) - set(allowed):
                 lost.setdefault(code, set()).add(source.name)
         if lost:
             faults.warn(place, _words(lost, allowed))
 
 
-def losses(source: Vendor, destination: Vendor, options: Options) -> frozenset[str]:
-    """The codes of what an event of one vendor can lose at another; a reason where it cannot be said at all."""
-    try:
-        from trackgate.exemplar import exemplar  # noqa: PLC0415 - STAND-IN
-    except ImportError:
+def losses(source: Vendor, destination: Vendor, options: Options, kind: Kind) -> frozenset[str]:
+    """The codes of what the fullest event of a kind loses from one vendor to another.
+
+    Where it cannot be said at all that is the reason, as ``no_user_id.unsupported``.
+    """
+    if all(endpoint.kind != kind for endpoint in source.endpoints):
         return frozenset()
     target = Target(url="http://localhost", key="key", options=options)
     try:
-        notes = destination.encode(exemplar(source), target).notes
+        notes = destination.encode(exemplar(source, kind), target).notes
     except Unsupported as unsupported:
-        return frozenset({unsupported.reason})
+        return frozenset({f"{unsupported.reason}.unsupported"})
     return frozenset(note.code for note in notes if note.lossy)
 
 
@@ -62,21 +67,29 @@ def known_codes(vendors: Mapping[str, Vendor]) -> frozenset[str]:
         code
         for source in vendors.values()
         for destination in vendors.values()
-        for code in losses(source, destination, destination.options())
+        for kind in get_args(Kind)
+        for code in losses(source, destination, destination.options(), kind)
     }
-    carried = {f"{pattern.removesuffix('.*').rpartition('.')[2]}.dropped" for pattern in CARRIED}
-    return frozenset(met | carried | {"arrays.changed", "objects.changed", "nulls.dropped", "extras.dropped"})
+    return frozenset(met | {f"{_subject(pattern)}.dropped" for pattern in CARRIED} | EXTRAS_AND_FORMS)
 
 
-def _reaching(destination: str, sources: Mapping[str, Source], routes: Sequence[Route]) -> list[Source]:
-    return [
-        source
+def _subject(pattern: str) -> str:
+    return pattern.removesuffix(".*") if pattern.endswith("*") else pattern.rpartition(".")[2]
+
+
+def _reaching(destination: str, sources: Mapping[str, Source], routes: Sequence[Route]) -> set[tuple[Source, Kind]]:
+    """The sources, and of them the kinds of event, that some route sends to a destination."""
+    return {
+        (source, kind)
+        for route in routes
+        if destination in route.to
         for source in sources.values()
-        if any(destination in route.to and (route.sources is None or source.name in route.sources) for route in routes)
-    ]
+        if route.sources is None or source.name in route.sources
+        for kind in route.match.kind or get_args(Kind)
+    }
 
 
 def _words(lost: Mapping[str, Collection[str]], allowed: Sequence[str]) -> str:
     which = "; ".join(f"{code} (from {listed(sorted(sources))})" for code, sources in sorted(lost.items()))
     allow = ", ".join(f'"{code}"' for code in (*allowed, *sorted(lost)))
-    return f"events lose something here: {which}. Where that is known and fine: lossy = {{ allow = [{allow}] }}"
+    return f"events lose something here: {which}; if you can live with that: lossy = {{ allow = [{allow}] }}"

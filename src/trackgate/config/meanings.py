@@ -123,7 +123,6 @@ def _below(table: type[Struct]) -> dict[str, str]:
     assert isinstance(body, ast.ClassDef)  # noqa: S101 - the source of a class
     said: dict[str, str] = {}
     for statement, follower in zip(body.body, body.body[1:], strict=False):
-        match statement, follower:
-            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
-                said[name] = " ".join(text.split())
+        if isinstance(statement, ast.AnnAssign) and isinstance(follower, ast.Expr):
+            said[ast.unparse(statement.target)] = " ".join(ast.literal_eval(follower.value).split())
     return said

@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
+
 from trackgate.config.address import Address
 from trackgate.config.kinds import kind_of
 from trackgate.config.reading import Broken, Scope, fields_of, from_text, read_table
@@ -56,7 +58,7 @@ def build_server(raw: object, overrides: Overrides, scope: Scope) -> Server:
         return server
     if "dedupe_window" in values:
         _fault("dedupe_window", "must be at least `retention`: raise it, or lower `retention`", overrides, scope)
-    return Server(**{**values, "dedupe_window": server.retention})
+    return replace(server, dedupe_window=server.retention)
 
 
 def _fault(key: str, message: str, overrides: Overrides, scope: Scope) -> None:

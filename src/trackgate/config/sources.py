@@ -6,7 +6,7 @@ import re
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
-from trackgate.config.faults import listed
+from trackgate.config.faults import quoted
 from trackgate.config.model import Source
 from trackgate.config.naming import check_name, find_vendor, reserved
 from trackgate.config.reading import Broken, Scope, fields_of, read_table
@@ -117,16 +117,18 @@ def _check_keys_apart(first: Source, second: Source, shared: Sequence[str], faul
         if secret.value() in known:
             place: Place = ("sources", second.name)
             key: Place = ("key",) if faults.knows((*place, "key")) else ("keys", index)
-            words = f"is a key of sources.{first.name} too, and both answer at {listed(shared)}: give each its own"
+            at = ", ".join(shared)
+            words = f"is a key of sources.{quoted(first.name)} too, and both answer at {at}: give each its own"
             faults.error((*place, *key), words)
 
 
 def _warn_of_root(source: Source, other: Source, shared: Sequence[str], same_form: bool, faults: Faults) -> None:  # noqa: FBT001
-    paths = listed(f"/{name}{path}" for path in shared for name in (other.name, source.name))
+    at = ", ".join(shared)
+    paths = ", ".join(f"/{name}{path}" for path in shared for name in (other.name, source.name))
     if same_form:
-        words = f"nothing tells its calls from those of sources.{other.name} at {listed(shared)}"
+        words = f"nothing tells its calls from those of sources.{quoted(other.name)} at {at}"
     else:
-        words = f"only the form of a credential tells its calls from those of sources.{other.name} at {listed(shared)}"
+        words = f"only the form of a credential tells its calls from those of sources.{quoted(other.name)} at {at}"
     faults.warn(("sources", source.name, "auth"), f"{words}: use {paths}, or give each a key")
 
 

@@ -124,8 +124,9 @@ class Worker:
             return await (self._fill() if self._health.up else self._probe())
         except OutboxError:
             return STORAGE_PAUSE
-        except Exception as error:  # noqa: BLE001 - the outermost edge of a destination: the others must not notice
-            self._log.error("worker.stumbled", error=type(error).__name__, detail=str(error))
+        except Exception:
+            # The outermost edge of a destination: the others must not notice.
+            self._log.exception("worker.stumbled")
             return STORAGE_PAUSE
 
     async def _fill(self) -> float:
@@ -147,8 +148,10 @@ class Worker:
     async def _probe(self) -> float:
         """While stopped: at the appointed time, one delivery; of a lane that failed and of others by turns."""
         wait = self._health.probe_at - self._clock.monotonic()
-        if self._tasks or wait > 0:
-            return max(wait, STORAGE_PAUSE)
+        if self._tasks:
+            return IDLE  # the end of the call calls for the next look
+        if wait > 0:
+            return wait
         self._renew_target()
         fresh = self._health.probes % 2 == 0 and self._fresh_probes < FRESH_PROBES
         found = await self._find(fresh=fresh) or await self._find(fresh=not fresh)
@@ -196,13 +199,15 @@ class Worker:
         try:
             tried = await self._try(delivery)
             delivery = replace(delivery, step=tried.step)
-            fate, before = self._judge(tried, delivery), self._health.standing
+            before = self._health.standing
+            fate = self._judge(tried, delivery)
+            after = self._health.standing
             await self._settle([Settlement(delivery=delivery, fate=fate, attempts=tried.attempts)])
             if isinstance(fate, Held):
                 await self._hold_followers(delivery)
             self._timer.stale |= delivery.held or isinstance(fate, Held)
             self._tell(delivery, tried, fate)
-            await self._stand(before)
+            await self._stand(before, after)
         finally:
             self._lanes.release(delivery)
             self._launch()
@@ -212,8 +217,9 @@ class Worker:
     async def _try(self, delivery: Delivery) -> Tried:
         try:
             return await self._sender.attempt(delivery, self._target)
-        except Exception as error:  # noqa: BLE001 - the outermost edge of a delivery: it stays owed
-            self._log.error("delivery.stumbled", event_id=delivery.event.id, error=type(error).__name__)
+        except Exception:
+            # The outermost edge of a delivery: it stays owed.
+            self._log.exception("delivery.stumbled", event_id=delivery.event.id)
             return Tried(Retry("internal_error"), delivery.step)
 
     def _judge(self, tried: Tried, delivery: Delivery) -> Fate:
@@ -237,9 +243,8 @@ class Worker:
             except OutboxError:
                 await self._clock.sleep(STORAGE_PAUSE)
 
-    async def _stand(self, before: Standing) -> None:
-        """Tell and remember it if the destination stands otherwise than before."""
-        after = self._health.standing
+    async def _stand(self, before: Standing, after: Standing) -> None:
+        """Tell and remember it if an outcome made the destination stand otherwise."""
         if (after.state, after.reason) == (before.state, before.reason):
             return
         if after.state == "up":

@@ -84,8 +84,9 @@ class Edge:
             return await self._intake.take(found, Call(url=path, headers=headers, body=body))
         except Problem as problem:
             return self._reject(found, problem)
-        except Exception as error:  # noqa: BLE001 - the outermost edge: nothing was promised, so the caller keeps it
-            self._log.error("ingest.stumbled", error=type(error).__name__)
+        except Exception:
+            # The outermost edge of the way in: nothing was promised, so the caller keeps the event and comes back.
+            self._log.exception("ingest.stumbled")
             words = "Trackgate stumbled over this call and kept nothing of it; try again."
             return self._reject(found, Problem(ProblemKind.UNAVAILABLE, words, retry_after=COME_BACK))
 

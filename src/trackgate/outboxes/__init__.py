@@ -4,12 +4,14 @@ SQLite, the embedded one, is ``trackgate.outboxes.sqlite``; the files beside it 
 
     sqlite             the asynchronous face, on the event loop
     sqlite_writer      the one thread that writes: many requests, one transaction, one fsync
-    sqlite_append      what a transaction does for new events,
-    sqlite_take        for deliveries to hand out,
-    sqlite_settle      and for what became of them
+    sqlite_transaction what one transaction does, kind by kind:
+    sqlite_append      new events,
+    sqlite_take        deliveries to hand out,
+    sqlite_settle      and what became of them
     sqlite_books       what is counted, kept in memory beside the file
     sqlite_sweep       retention
     sqlite_room        free space and ballast
     sqlite_database    the connection, the schema, the named queries (``*.sql``)
+    sqlite_lock        one process owns a data directory
     sqlite_reader      reading from another process
 """

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from trackgate.outbox import Appended, OutboxFull
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from trackgate.outboxes.sqlite_books import Books
     from trackgate.outboxes.sqlite_database import Database
     from trackgate.outboxes.sqlite_jobs import Append, Row
 
-Refusal = Callable[[int], OutboxFull | None] if TYPE_CHECKING else object
+Refusal = Callable[[int], OutboxFull | None]
 """Given the backlog in bytes: why nothing more is taken, or ``None``."""
 
 

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Literal, Self
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from trackgate.outbox import DestinationTally, Ledger, SourceTally, Standing
 from trackgate.outboxes.sqlite_jobs import Snapshot, moment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from trackgate.outboxes.sqlite_database import Database
 
@@ -182,13 +183,14 @@ class Books:
             backlog_limit=limit,
         )
 
-    def snapshot(self, limit: int) -> Snapshot:
+    def snapshot(self, limit: int, trouble: str | None) -> Snapshot:
         """What the event loop needs to know."""
         accounts = self.accounts.values()
         return Snapshot(
             ledger=self.ledger(limit),
             news=frozenset(one.name for one in accounts if one.fresh_from is not None or one.returned),
             held=frozenset(one.name for one in accounts if one.held),
+            trouble=trouble,
         )
 
     def refresh_oldest(self, database: Database) -> None:
@@ -220,3 +222,11 @@ def _source(counters: dict[str, int]) -> SourceTally:
     )
 
 
+def with_rejected(ledger: Ledger, rejected: Mapping[tuple[str, str], int]) -> Ledger:
+    """The ledger with calls turned away, by source and reason, that are not in it yet."""
+    sources = dict(ledger.sources)
+    for (source, reason), number in rejected.items():
+        tally = sources.get(source, SourceTally())
+        counts = {**tally.rejected, reason: tally.rejected.get(reason, 0) + number}
+        sources[source] = replace(tally, rejected=counts)
+    return replace(ledger, sources=sources)

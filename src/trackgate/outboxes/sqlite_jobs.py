@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio  # noqa: TC003 - the Structs' annotations are read at run time
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 

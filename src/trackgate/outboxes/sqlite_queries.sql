@@ -1,5 +1,6 @@
 -- Every statement of the outbox, by name. Rows go in as one JSON list and come out as one JSON list: a statement is
 -- one step, and a step is where a thread gives the interpreter lock away and has to wait for it again.
+-- (`json()` around a sub-select: on its way out of one, a value can lose that it is JSON and not text.)
 
 -- name: count
 -- Add to counters. Rows: kind, name, counter, n.
@@ -55,10 +56,10 @@ select json_group_array(json_array(id, name, cursor)) from destination;
 -- name: find_repeats
 -- Which of these event ids are stored, and what these callers' keys stood for since `since`. Rows: source, key.
 select json_array(
-    (select json_group_array(e.id) from json_each(:ids) i cross join event e on e.id = i.value),
-    (select json_group_array(json_array(s.source, s.key, lower(hex(s.digest)), s.id))
+    json((select json_group_array(e.id) from json_each(:ids) i cross join event e on e.id = i.value)),
+    json((select json_group_array(json_array(s.source, s.key, lower(hex(s.digest)), s.id))
      from json_each(:rows) r cross join seen s
-     on s.source = r.value ->> 0 and s.key = r.value ->> 1 and s.at >= :since)
+     on s.source = r.value ->> 0 and s.key = r.value ->> 1 and s.at >= :since))
 );
 
 -- name: append_events
@@ -233,23 +234,24 @@ update unsettled set hand = 0 where hand <> 0;
 update unsettled set hand = 0, attempts = attempts - 1 where hand = :hand;
 
 -- name: settled_events
--- From a place in the log on: how far these few events reach, and which of them nobody waits for, received before
--- `before` or among the first `excess` bytes of the log.
+-- From a place in the log on, events received before `before` or among the next `excess` bytes: how many of them there
+-- are up to `limit`, where they end, and those that nobody waits for.
 with
 next as (select * from event where seq > :after order by seq limit :limit),
-sized as (select *, sum(size) over (order by seq) - size as so_far from next)
+sized as (select *, sum(size) over (order by seq) - size as so_far from next),
+old as (select * from sized where received_at < :before or so_far < :excess)
 select json_array(
-    (select coalesce(max(seq), 0) from next),
-    (select json_group_array(json_array(seq, size)) from sized e
-     where (received_at < :before or so_far < :excess)
-     and not exists (
+    (select count(*) from old),
+    (select coalesce(max(seq), 0) from old),
+    json((select json_group_array(json_array(seq, size)) from old e
+     where not exists (
         select 1 from destination_set s, json_each(s.names) n, destination d
         where s.id = e.owed and d.name = n.value and (
             d.cursor < e.seq
             or exists (select 1 from unsettled u where u.destination = d.id and u.seq = e.seq)
             or exists (select 1 from dead x where x.destination = d.id and x.seq = e.seq)
         )
-     ))
+     )))
 );
 
 -- name: forget_events
@@ -259,6 +261,10 @@ delete from event where seq in (select value from json_each(:rows));
 -- name: forget_attempts
 -- Delete the attempts of events. Rows: seq.
 delete from attempt where seq in (select value from json_each(:rows));
+
+-- name: old_seen
+-- How many of the callers' keys are older than `before`, as far as `limit`.
+select count(*) from (select 1 from seen where at < :before limit :limit);
 
 -- name: forget_seen
 -- Delete a few of the callers' keys older than `before`.
@@ -272,7 +278,7 @@ select json_object(
     'body', e.body,
     'owed', json(o.names),
     'filtered', json(f.names),
-    'fates', (
+    'fates', json((
         select json_group_object(d.name, case
             when exists (select 1 from dead x where x.destination = d.id and x.seq = e.seq) then 'dead'
             when exists (select 1 from unsettled u where u.destination = d.id and u.seq = e.seq and u.held) then 'held'
@@ -281,18 +287,18 @@ select json_object(
             else 'delivered'
         end)
         from json_each(o.names) n join destination d on d.name = n.value
-    ),
-    'attempts', (
+    )),
+    'attempts', json((
         select json_group_array(json_array(
             d.name, a.at, a.duration, a.step, a.outcome, a.reason, a.status, a.reply
         ) order by d.name, a.n)
         from attempt a join destination d on d.id = a.destination where a.seq = e.seq
-    ),
-    'reasons', (
+    )),
+    'reasons', json((
         select json_group_object(d.name, x.reason)
         from dead x join destination d on d.id = x.destination
         where x.seq = e.seq and d.name in (select value from json_each(o.names))
-    )
+    ))
 )
 from event e join destination_set o on o.id = e.owed join destination_set f on f.id = e.filtered
 where e.id = :id;

@@ -81,8 +81,8 @@ class _Returns:
                 self._rows["bury"].append((account.id, row.seq, reason, detail))
             case Held() as held:
                 self._hold(row, account, held)
-            case fate:
-                assert_never(fate)
+            case _:
+                assert_never(settlement.fate)
         self._record(settlement, row, account)
 
     def give_back(self, delivery: Delivery) -> None:

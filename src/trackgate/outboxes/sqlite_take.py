@@ -66,7 +66,7 @@ def hand_out(
         now: microseconds.
 
     """
-    answers = []
+    answers: list[list[Handed]] = []
     cursors = {account.id: account.cursor for account in books.accounts.values()}
     for job in jobs:
         account = books.accounts.get(job.destination)

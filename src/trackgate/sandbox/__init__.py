@@ -13,3 +13,9 @@
 
 Nothing is kept on disk: what it remembers ends with the process.
 """
+
+from __future__ import annotations
+
+from trackgate.sandbox.web import build
+
+__all__ = ["build"]

@@ -107,10 +107,7 @@ class Emulator:
         if oversize:
             limit = self.max_body(vendor, call.url)
             return (Problem(ProblemKind.TOO_LARGE, f"The request body is over {limit} bytes."),)
-        try:
-            found = vendor.inspect(call, endpoint)
-        except RecursionError:
-            found = (Problem(ProblemKind.INVALID, "The request body is nested too deep."),)
+        found = vendor.inspect(call, endpoint)
         if self._is_stranger(vendor, call) and all(problem.status != 401 for problem in found):
             return (Problem(ProblemKind.UNAUTHORIZED, f"This is not the key that was set for {vendor.name}."), *found)
         return found

@@ -43,11 +43,11 @@ if TYPE_CHECKING:
 MAX_BATCH = 100
 
 TRACK = Endpoint(path="/v1/events")
-BATCH = Endpoint(path="/v1/events/batch", batch=MAX_BATCH)
+BATCH = Endpoint(path="/v1/events/batch", batch=MAX_BATCH, envelope="events")
 IDENTIFY = Endpoint(path="/v1/users", kind="identify")
 SHORT = (
     Endpoint(path="/events"),
-    Endpoint(path="/events/batch", batch=MAX_BATCH),
+    Endpoint(path="/events/batch", batch=MAX_BATCH, envelope="events"),
     Endpoint(path="/users", kind="identify"),
 )
 

@@ -19,11 +19,11 @@ from trackgate.strict import (
     FLAG,
     OBJECT,
     TEXT,
-    ZONED,
     content,
     field_faults,
     header_faults,
     matches,
+    moment,
     part,
     primitive_faults,
     unauthorized,
@@ -78,7 +78,7 @@ RULES = {
     "event": matches(NAME, "letters, digits, `_` and `-`").needed(),
     "user_id": TEXT,
     "anonymous_id": TEXT,
-    "timestamp": matches(ZONED, "an ISO 8601 date and time with its offset"),
+    "timestamp": moment("an ISO 8601 date and time with its offset"),
     "event_id": TEXT,
     "properties": OBJECT,
     "identify": FLAG,
@@ -225,10 +225,10 @@ def _read_name(name: str, field: str) -> str:
 def _read_timestamp(text: str | None, field: str) -> datetime | None:
     if not text:
         return None
-    moment = timestamps.read(text)
-    if not zoned(moment):
+    read = timestamps.read(text)
+    if not zoned(read):
         raise mistyped(field, "ISO 8601 with a timezone offset, like 2024-01-15T10:30:00Z")
-    return moment
+    return read
 
 
 def _event_name(event: Event, notes: list[Note]) -> str:

@@ -2,7 +2,8 @@
 
 Sources: the "Track" page of 2024 (one object, ``Authorization: Bearer`` and ``KEY``, a development host), and today's
 pages and browser SDK (an array of up to 1,000, ``x-api-key``, ``event_name``). A destination's credentials choose:
-with a ``token`` it is the former, else the latter. Callers may use either.
+with a ``token`` it is the former, else the latter. Callers may use either. Two forms, read, said and checked: that is
+why this file is longer than the others.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from trackgate.strict import (
     field_faults,
     header_faults,
     matches,
+    moment,
     part,
     unauthorized,
 )
@@ -59,9 +61,6 @@ MAX_BODY = 2_000_000
 TRACK = Endpoint(path="/api/track", batch=MAX_BATCH, max_body=MAX_BODY)
 IDENTIFY = Endpoint(path="/api/identify", kind="identify", batch=MAX_BATCH, max_body=MAX_BODY)
 
-CONTEXT = {"group_id": "group_id", "device_id": "device_id", "session_id": "session_id", "source": "origin"}
-"""Field of `context` -> field of ours. What else stands there is kept by its own name."""
-
 PROPERTIES = {**CARRIED, "context.ip": "ip_address"}
 """Its own SDK calls the address `ip_address`."""
 
@@ -77,13 +76,13 @@ UNGROUPED = "signed_up"
 JSON_IN = {"content-type": "application/json"}
 JSON_IN_AND_OUT = {**JSON_IN, "accept": "application/json"}
 
-DATE = re.compile(r"(\d\d)?\d\d-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:?\d\d)?")
-"""What the page of 2024 shows and recommends; its own sample has a year of two digits."""
+DATE = matches(re.compile(r"(\d\d)?\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)?"), "a date and time")
+"""What the page of 2024 shows and only recommends; its own sample has a year of two digits."""
 
-UTC_DATE = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]00:?00)")
+UTC_DATE = moment("an ISO 8601 date and time in UTC", utc=True)
+"""What today's page asks for."""
 
-
-CONTEXT_RULES = dict.fromkeys(CONTEXT, TEXT)
+CONTEXT_RULES = {"group_id": TEXT, "device_id": TEXT, "session_id": TEXT, "source": TEXT}
 
 
 class ThriveStackOptions(Options, frozen=True, kw_only=True):
@@ -113,6 +112,15 @@ class _Identify(Struct, kw_only=True):
     timestamp: str | int | float | None = None
     context: dict[str, Any] | None = None
     group_id: str | None = None
+
+
+class _Context(Struct):
+    """A "dictionary of extra information": what else stands there is kept by its own name."""
+
+    group_id: str | None = None
+    device_id: str | None = None
+    session_id: str | None = None
+    source: str | None = None
 
 
 class ThriveStack(Vendor):
@@ -220,14 +228,14 @@ def _ours(options: Options) -> ThriveStackOptions:
 def _read_track(item: Any, receipt: Receipt, index: int | None) -> Decoded:
     wire, extras = read_fields(_Track, item, index=index)
     name = _read_name(wire, index)
-    event = _read_event("track", wire, extras, receipt)
+    event = _read_event("track", wire, extras, receipt, index)
     return _timed(structs.replace(event, name=name, properties=wire.properties or {}), wire.timestamp)
 
 
 def _read_identify(item: Any, receipt: Receipt, index: int | None) -> Decoded:
     wire, extras = read_fields(_Identify, item, index=index)
     required(wire.user_id, "user_id", index)
-    event = _read_event("identify", wire, extras, receipt)
+    event = _read_event("identify", wire, extras, receipt, index)
     return _timed(structs.replace(event, properties=wire.traits or {}), wire.timestamp)
 
 
@@ -247,8 +255,10 @@ def _read_name(wire: _Track, index: int | None) -> str:
     return name
 
 
-def _read_event(kind: Kind, wire: _Track | _Identify, extras: dict[str, Any], receipt: Receipt) -> Event:
-    context = _read_context(wire.context or {})
+def _read_event(
+    kind: Kind, wire: _Track | _Identify, extras: dict[str, Any], receipt: Receipt, index: int | None
+) -> Event:
+    context = _read_context(wire.context or {}, index)
     if wire.group_id and not context.group_id:
         # The page's event tables list `group_id` as a field of the event, its sample of `context`.
         context = structs.replace(context, group_id=wire.group_id)
@@ -266,26 +276,30 @@ def _read_event(kind: Kind, wire: _Track | _Identify, extras: dict[str, Any], re
     )
 
 
-def _read_context(context: dict[str, Any]) -> Context:
-    """`context` is a "dictionary of extra information": a field of another type than ours is kept as it is."""
-    ours = {key for key in CONTEXT if isinstance(context.get(key), str | None)}
-    said: dict[str, Any] = {CONTEXT[key]: context.get(key) or None for key in ours}
-    return Context(**said, other={key: value for key, value in context.items() if key not in ours})
+def _read_context(context: dict[str, Any], index: int | None) -> Context:
+    wire, other = read_fields(_Context, context, at="context", index=index)
+    return Context(
+        group_id=wire.group_id or None,
+        device_id=wire.device_id or None,
+        session_id=wire.session_id or None,
+        origin=wire.source or None,
+        other=other,
+    )
 
 
 def _timed(event: Event, stated_at: str | float | None) -> Decoded:
     """The event with its timestamp: never guessed, so one that cannot be read is kept word for word, and noted."""
     if stated_at is None or stated_at == "":
         return Decoded(event)
-    moment = timestamps.read(stated_at) if isinstance(stated_at, str) else None
-    if moment is None:
+    read = timestamps.read(stated_at) if isinstance(stated_at, str) else None
+    if read is None:
         note = Note("timestamp", "degraded", "timestamp")
         return Decoded(structs.replace(event, timestamp_raw=str(stated_at)), (note,))
-    if moment.tzinfo is not None:
-        return Decoded(structs.replace(event, timestamp=moment))
-    moment = moment.replace(tzinfo=UTC)
-    note = Note("timestamp", "changed", "timestamp", {"timestamp": moment})
-    return Decoded(structs.replace(event, timestamp=moment), (note,))
+    if read.tzinfo is not None:
+        return Decoded(structs.replace(event, timestamp=read))
+    read = read.replace(tzinfo=UTC)
+    note = Note("timestamp", "changed", "timestamp", {"timestamp": read})
+    return Decoded(structs.replace(event, timestamp=read), (note,))
 
 
 # --- the way out --------------------------------------------------------------------------------------------------
@@ -354,24 +368,23 @@ def _traits(properties: dict[str, Any], notes: list[Note]) -> dict[str, Any]:
 def _say_time(event: Event, notes: list[Note]) -> str:
     """The instant in UTC, which the vendor asks for."""
     try:
-        moment = time_of(event, notes).astimezone(UTC)
+        instant = time_of(event, notes).astimezone(UTC)
     except OverflowError:
         raise Unsupported("timestamp_out_of_range", "the timestamp's year is out of range in UTC") from None
     if event.timestamp is not None and event.timestamp.utcoffset():
-        notes.append(Note("offset", "changed", "timestamp", {"timestamp": moment}))
-    return timestamps.spell(moment)
+        notes.append(Note("offset", "changed", "timestamp", {"timestamp": instant}))
+    return timestamps.spell(instant)
 
 
 def _say_context(event: Event, notes: list[Note]) -> dict[str, Any]:
     """`context` as far as somebody said it; an anonymous id stands as the device's, if there is none."""
-    stated_context = event.context
-    device_id = stated_context.device_id
-    spoken_for = any(note.field == "anonymous_id" for note in notes)
-    if event.anonymous_id and not (device_id or spoken_for or "device_id" in stated_context.other):
+    said = event.context
+    device_id = said.device_id
+    if event.anonymous_id and not device_id and all(note.field != "anonymous_id" for note in notes):
         device_id = event.anonymous_id
         notes.append(Note("anonymous_id", "changed", "anonymous_id", {"context.device_id": device_id}))
-    ours = {key: getattr(stated_context, field) for key, field in CONTEXT.items()}
-    return {**stated({**ours, "device_id": device_id}), **stated_context.other}
+    ours = {"group_id": said.group_id, "device_id": device_id, "session_id": said.session_id, "source": said.origin}
+    return {**said.other, **stated(ours)}
 
 
 def _call(target: Target, endpoint: Endpoint, body: dict[str, Any]) -> Call:
@@ -402,17 +415,27 @@ def _body_faults(call: Call, endpoint: Endpoint, *, today: bool) -> list[Problem
 
 def _item_faults(item: Any, endpoint: Endpoint, index: int | None, *, today: bool) -> list[Problem]:
     """One object. `context.group_id` is not looked for: the vendor takes the event without it, degraded."""
-    timestamp = matches(UTC_DATE, "an ISO 8601 date and time in UTC") if today else matches(DATE, "a date and time")
-    rules = {"timestamp": timestamp, "context": OBJECT}
+    rules = {"timestamp": UTC_DATE if today else DATE, "context": OBJECT, "group_id": TEXT}
+    faults = []
     if endpoint.kind == "identify":
         rules |= {"user_id": FILLED.needed(), "traits": OBJECT}
     else:
-        # The page of 2024 names the event `event_name` in its table and `event` in its sample; nobody is "".
-        name = "event_name" if today or (isinstance(item, dict) and "event_name" in item) else "event"
-        rules |= {name: FILLED.needed(), "user_id": TEXT.needed(), "properties": OBJECT}
-    faults = field_faults(item, rules, index=index)
+        # Nobody's user id is "".
+        rules |= {"event_name": TEXT, "event": TEXT, "user_id": TEXT.needed(), "properties": OBJECT}
+        faults = _name_faults(item, index, today=today)
+    faults += field_faults(item, rules, index=index)
     context = part(item, "context")
     return faults + (field_faults(context, CONTEXT_RULES, "context", index) if isinstance(context, dict) else [])
+
+
+def _name_faults(item: Any, index: int | None, *, today: bool) -> list[Problem]:
+    """The page of 2024 names the event `event_name` in its table and `event` in its sample, today's `event_name`."""
+    names = [part(item, name) for name in ("event_name", "event")]
+    if not (names[0] or (names[1] and not today)):
+        return [fault("`event_name` must be a non-empty string.", "event_name", index, "missing")]
+    if all(names) and names[0] != names[1]:
+        return [fault("`event_name` and `event` differ.", "event_name", index)]
+    return []
 
 
 VENDOR = ThriveStack()

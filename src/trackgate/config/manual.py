@@ -1,8 +1,7 @@
-"""The reference of ``routes.toml`` as Markdown: ``python -m trackgate.config.reference`` prints it."""
+"""The reference of ``routes.toml`` as Markdown, for people; ``python -m trackgate.config reference`` prints it."""
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 from trackgate import vendors as dialects
@@ -49,7 +48,3 @@ def _later() -> str:
         for table, later in LATER.items()
     )
     return f"Kept for later versions, and an error until then: {words}."
-
-
-if __name__ == "__main__":
-    sys.stdout.write(reference())

@@ -1,9 +1,8 @@
-"""The JSON schema of ``routes.toml``, for editors: ``python -m trackgate.config.schema`` prints it."""
+"""The JSON schema of ``routes.toml``, for editors; ``python -m trackgate.config schema`` prints it."""
 
 from __future__ import annotations
 
 import json
-import sys
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, assert_never
@@ -126,7 +125,3 @@ def _default(value: object) -> Any:
             return value
         case _:
             return None
-
-
-if __name__ == "__main__":
-    sys.stdout.write(spell(schema()))

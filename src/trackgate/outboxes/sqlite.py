@@ -1,0 +1,295 @@
+"""The embedded outbox: SQLite in the data directory, behind the ``Outbox`` protocol.
+
+One process owns the directory. This is its face on the event loop; all writing is done by ``sqlite_writer`` on one
+thread, which answers many requests with one commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self
+
+import apsw
+
+from trackgate.outbox import OutboxUnavailable
+from trackgate.outboxes.sqlite_books import with_rejected
+from trackgate.outboxes.sqlite_database import Database
+from trackgate.outboxes.sqlite_jobs import (
+    Append,
+    Close,
+    Find,
+    GiveBack,
+    Handed,
+    Job,
+    NextDue,
+    Reject,
+    Settle,
+    Stand,
+    Take,
+    TakeHeld,
+    micros,
+    moment,
+    ready,
+)
+from trackgate.outboxes.sqlite_lock import own
+from trackgate.outboxes.sqlite_room import Room
+from trackgate.outboxes.sqlite_writer import Answered, Limits, Writer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
+    from pathlib import Path
+
+    from structlog.typing import FilteringBoundLogger
+
+    from trackgate.model import Clock
+    from trackgate.outbox import Appended, Delivery, Entry, Found, Ledger, Settlement, Standing
+
+WITHIN = 1.0
+"""Seconds after which a call turned away is written down, if nothing else is written before."""
+
+
+class SqliteOutbox:
+    """An outbox in a directory. Made by ``open``; everything else is as ``Outbox`` says."""
+
+    def __init__(
+        self,
+        limits: Limits,
+        room: Room,
+        start: Callable[[Callable[[Answered], None]], Writer],
+        let_go: Callable[[], None],
+        on_commit: Callable[[float, int], None] | None,
+    ) -> None:
+        self._limits = limits
+        self._room = room
+        self._let_go = let_go
+        self._on_commit = on_commit
+        self._loop = asyncio.get_running_loop()
+        self._wake: Callable[[frozenset[str]], None] | None = None
+        self._rejected: Counter[tuple[str, str]] = Counter()
+        self._flush: asyncio.TimerHandle | None = None
+        self._closing: asyncio.Future[None] | None = None
+        self._writer = start(self._publish)
+        self._known = self._writer.start()
+
+    @classmethod
+    async def open(
+        cls,
+        directory: Path,
+        clock: Clock,
+        *,
+        max_backlog: int,
+        min_free: int,
+        retention: float,
+        dedupe_window: float,
+        on_commit: Callable[[float, int], None] | None = None,
+        log: FilteringBoundLogger | None = None,
+        vfs: str | None = None,
+    ) -> Self:
+        """Open the outbox of a data directory, or make it.
+
+        Args:
+            directory: made, for us alone, if it is not there.
+            clock: the time.
+            max_backlog: bytes of events still waited for; from there on new ones are refused.
+            min_free: bytes of free disk space; below it new events are refused.
+            retention: seconds that settled events are kept.
+            dedupe_window: seconds that a caller's key is remembered.
+            on_commit: hears, on the event loop, how long each commit took (seconds) and how many requests shared it.
+            log: for the storage's failures.
+            vfs: SQLite's virtual file system, by name: a faulty disk, for tests.
+
+        Raises:
+            OutboxUnavailable: another process owns the directory, its file is of a newer Trackgate or not ours, or
+                the storage failed.
+
+        """
+        limits = Limits(max_backlog=max_backlog, retention=retention, dedupe_window=dedupe_window)
+        room = Room(directory, min_free, clock)
+        say = _teller(asyncio.get_running_loop(), log)
+        let_go = own(directory)
+
+        def start(publish: Callable[[Answered], None]) -> Writer:
+            return Writer(lambda: Database.open(directory, vfs=vfs), room, clock, limits, publish, say)
+
+        try:
+            return cls(limits, room, start, let_go, on_commit)
+        except (apsw.Error, OSError) as error:
+            let_go()
+            raise OutboxUnavailable(f"the outbox in {directory} cannot be opened: {error}") from None
+        except BaseException:
+            let_go()
+            raise
+
+    # --- the protocol -------------------------------------------------------------------------------------------
+
+    async def append(self, entries: Sequence[Entry]) -> Sequence[Appended]:
+        rows = [ready(entry) for entry in entries]
+        return await self._ask(Append(self._promise(), rows)) if rows else []
+
+    async def take(self, destination: str, limit: int) -> Sequence[Delivery]:
+        # A round may bring nothing because all of it had to join what its lanes hold.
+        while self.has_news(destination):
+            if taken := await self._take(Take(self._promise(), destination, limit)):
+                return taken
+        return []
+
+    async def take_held(
+        self, destination: str, now: datetime, limit: int, *, undue: bool = False
+    ) -> Sequence[Delivery]:
+        if destination not in self._known.held:
+            return []
+        return await self._take(TakeHeld(self._promise(), destination, limit, None if undue else micros(now)))
+
+    async def settle(self, settlements: Sequence[Settlement]) -> None:
+        if settlements:
+            await self._ask(Settle(self._promise(), list(settlements)))
+
+    async def give_back(self, deliveries: Sequence[Delivery]) -> None:
+        if deliveries:
+            await self._ask(GiveBack(self._promise(), list(deliveries)))
+
+    async def next_due(self, destination: str) -> datetime | None:
+        if destination not in self._known.held:
+            return None
+        due = await self._ask(NextDue(self._promise(), destination))
+        return None if due is None else moment(due)
+
+    async def stand(self, destination: str, standing: Standing) -> None:
+        await self._ask(Stand(self._promise(), destination, standing))
+
+    def has_news(self, destination: str) -> bool:
+        return destination in self._known.news
+
+    def on_append(self, wake: Callable[[frozenset[str]], None]) -> None:
+        self._wake = wake
+
+    def count_rejected(self, source: str, reason: str, count: int = 1) -> None:
+        self._rejected[source, reason] += count
+        if self._flush is None and self._closing is None:
+            self._flush = self._loop.call_later(WITHIN, self._write_rejected)
+
+    def ledger(self) -> Ledger:
+        ledger = self._known.ledger
+        return with_rejected(ledger, self._rejected) if self._rejected else ledger
+
+    async def find(self, event_id: str) -> Found | None:
+        found: Found | None = await self._ask(Find(self._promise(), event_id))
+        return found
+
+    async def close(self) -> None:
+        if self._closing is None:
+            self._write_rejected()
+            self._closing = self._loop.create_future()
+            self._writer.submit(Close(self._closing))
+            await self._closing
+            self._writer.join()
+            self._let_go()
+        await asyncio.shield(self._closing)
+
+    def healthy(self) -> str | None:
+        """Why new events would be refused now; ``None`` where they would be taken."""
+        if self._closing is not None:
+            return "the outbox is closing"
+        if self._known.trouble:
+            return self._known.trouble
+        if self._known.ledger.backlog_bytes >= self._limits.max_backlog:
+            return "the backlog has reached `server.max_backlog`"
+        return "the disk has less than `server.min_free` left" if self._room.short() else None
+
+    # --- requests and answers -----------------------------------------------------------------------------------
+
+    def _promise(self) -> asyncio.Future[Any]:
+        if self._closing is not None:
+            raise OutboxUnavailable("the outbox is closing")
+        return self._loop.create_future()
+
+    async def _ask(self, job: Job) -> Any:
+        self._writer.submit(job)
+        return await job.answer
+
+    async def _take(self, job: Take | TakeHeld) -> list[Delivery]:
+        """Have deliveries handed out; if whoever asked is gone by then, they are given back."""
+        self._writer.submit(job)
+        try:
+            handed: list[Handed] = await asyncio.shield(job.answer)
+        except asyncio.CancelledError:
+            job.answer.add_done_callback(lambda answer: self._put_back(job.destination, answer))
+            raise
+        return [one.delivery(job.destination) for one in handed]
+
+    def _put_back(self, destination: str, answer: asyncio.Future[list[Handed]]) -> None:
+        if answer.cancelled() or answer.exception() is not None or self._closing is not None:
+            return  # at the next start nothing is in anybody's hand
+        if handed := answer.result():
+            unasked = self._loop.create_future()
+            unasked.add_done_callback(_seen)
+            self._writer.submit(GiveBack(unasked, [one.delivery(destination) for one in handed]))
+
+    def _publish(self, answered: Answered) -> None:
+        """Called on the writer's thread: one wake-up of the loop for all that a transaction answered."""
+        with suppress(RuntimeError):  # the loop was closed before the outbox: nobody waits any more
+            self._loop.call_soon_threadsafe(self._hear, answered)
+
+    def _hear(self, answered: Answered) -> None:
+        self._known = answered.snapshot
+        for job, answer in answered.answers:
+            if job.answer.done():
+                continue
+            if isinstance(answer, BaseException):
+                job.answer.set_exception(answer)
+            else:
+                job.answer.set_result(answer)
+        if self._on_commit is not None and answered.seconds is not None:
+            self._on_commit(answered.seconds, len(answered.answers))
+        if self._wake is not None and (owed := _newly_owed(answered)):
+            self._wake(owed)
+
+    # --- calls turned away --------------------------------------------------------------------------------------
+
+    def _write_rejected(self) -> None:
+        if self._flush is not None:
+            self._flush.cancel()
+        self._flush = None
+        if self._rejected and self._closing is None:
+            counts = dict(self._rejected)
+            written = self._promise()
+            written.add_done_callback(lambda answer: self._forget_rejected(counts, answer))
+            self._writer.submit(Reject(written, counts))
+
+    def _forget_rejected(self, counts: dict[tuple[str, str], int], answer: asyncio.Future[None]) -> None:
+        if answer.exception() is None:
+            self._rejected -= Counter(counts)
+        if self._rejected and self._flush is None and self._closing is None:
+            self._flush = self._loop.call_later(WITHIN, self._write_rejected)
+
+
+def _teller(loop: asyncio.AbstractEventLoop, log: FilteringBoundLogger | None) -> Callable[..., None]:
+    """How the writer's thread logs: on the event loop, so that it waits for nobody."""
+
+    def say(event: str, **fields: object) -> None:
+        if log is not None:
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(partial(log.warning, event, **fields))
+
+    return say
+
+
+def _newly_owed(answered: Answered) -> frozenset[str]:
+    return frozenset(
+        name
+        for job, answer in answered.answers
+        if isinstance(job, Append) and isinstance(answer, list)
+        for row, appended in zip(job.rows, answer, strict=True)
+        if not appended.duplicate
+        for name in row.owed
+    )
+
+
+def _seen(answer: asyncio.Future[Any]) -> None:
+    """Nobody waits for this one; an error in it is no news."""
+    if not answer.cancelled():
+        answer.exception()

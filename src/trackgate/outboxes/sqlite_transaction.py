@@ -1,0 +1,89 @@
+"""What one transaction does: the requests by kind, each kind with a few statements for all of its requests."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+
+from trackgate.outboxes.sqlite_append import Refusal, append
+from trackgate.outboxes.sqlite_books import REJECTED
+from trackgate.outboxes.sqlite_jobs import (
+    Append,
+    Find,
+    GiveBack,
+    Job,
+    NextDue,
+    Reject,
+    Settle,
+    Stand,
+    Take,
+    TakeHeld,
+    micros,
+)
+from trackgate.outboxes.sqlite_reader import find
+from trackgate.outboxes.sqlite_settle import settle
+from trackgate.outboxes.sqlite_take import hand_out
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from trackgate.outboxes.sqlite_books import Books
+    from trackgate.outboxes.sqlite_database import Database
+
+READS = Find | NextDue
+"""The jobs that change nothing."""
+
+
+class Terms(Struct, frozen=True):
+    """What holds for a transaction: its number, its time and since when callers' keys count (microseconds)."""
+
+    hand: int
+    now: int
+    seen_since: int
+    refusal: Refusal
+
+
+def write(database: Database, books: Books, jobs: Sequence[Job], terms: Terms) -> list[tuple[Job, Any]]:
+    """Do the jobs that change something; new events first, so that a take finds them.
+
+    What comes back goes before what is taken, so that a lane that is held is known to be.
+    """
+    appends = [job for job in jobs if isinstance(job, Append)]
+    returns = [job for job in jobs if isinstance(job, Settle | GiveBack)]
+    takes = [job for job in jobs if isinstance(job, Take | TakeHeld)]
+    stands = [job for job in jobs if isinstance(job, Stand)]
+    rejects = [job for job in jobs if isinstance(job, Reject)]
+    answers: list[tuple[Job, Any]] = [(job, None) for job in (*returns, *stands, *rejects)]
+    if appends:
+        stored = append(database, books, appends, terms.refusal, terms.now, terms.seen_since)
+        answers += zip(appends, stored, strict=True)
+    if returns:
+        settle(database, books, returns, terms.now)
+    if takes:
+        answers += zip(takes, hand_out(database, books, takes, terms.hand, terms.now), strict=True)
+    if stands:
+        _stand(database, books, stands)
+    for job in rejects:
+        for (source, reason), number in job.counts.items():
+            books.count("source", source, REJECTED + reason, number)
+    return answers
+
+
+def read(database: Database, books: Books, job: Find | NextDue) -> Any:
+    """Answer a job that changes nothing."""
+    if isinstance(job, Find):
+        return find(database, job.event_id)
+    account = books.accounts.get(job.destination)
+    return database.read("next_due", int, destination=account.id) if account else None
+
+
+def _stand(database: Database, books: Books, jobs: Sequence[Stand]) -> None:
+    books.enter(database, [job.destination for job in jobs])
+    rows = []
+    for job in jobs:
+        standing, account = job.standing, books.accounts[job.destination]
+        since = None if standing.since is None else micros(standing.since)
+        account.standing = standing
+        rows.append((account.id, standing.state, standing.reason, since, standing.up_seconds))
+    database.run("stand", rows=rows)

@@ -1,0 +1,319 @@
+"""The one thread that writes: all requests that wait become one transaction, one fsync, one wake-up of the loop."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from typing import TYPE_CHECKING, Any
+
+import apsw
+from msgspec import Struct
+
+from trackgate.outbox import OutboxFull, OutboxUnavailable
+from trackgate.outboxes.sqlite_books import Books
+from trackgate.outboxes.sqlite_jobs import Append, Close, Job, Snapshot, micros
+from trackgate.outboxes.sqlite_sweep import EVERY, Sweep
+from trackgate.outboxes.sqlite_transaction import READS, Terms, read, write
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from trackgate.model import Clock
+    from trackgate.outboxes.sqlite_database import Database
+    from trackgate.outboxes.sqlite_room import Room
+
+MOST_JOBS = 4_096
+"""Requests that share a transaction, at most."""
+MOST_BYTES = 16 * 2**20
+"""Bytes of new events that share a transaction (and one request more)."""
+
+FIRST_PAUSE = 0.1
+LONGEST_PAUSE = 5.0
+"""Seconds before the first, and between the later tries to open the file again."""
+
+LOOK_AFTER = 1.0
+"""Seconds that the age of the oldest waiting event may lag behind."""
+BUSY_SWEEP = 0.1
+"""Seconds between two chunks of a sweep while requests keep coming."""
+
+# What a statement was given can be at fault for these; for any other, the storage is.
+_OWN_FAULTS = (apsw.ConstraintError, apsw.MismatchError, apsw.TooBigError, apsw.RangeError, apsw.SQLError)
+
+
+class Answered(Struct, frozen=True):
+    """What a transaction came to: an answer or an error for each job, and what the loop should know."""
+
+    answers: list[tuple[Job, Any]]
+    snapshot: Snapshot
+    seconds: float | None = None
+    """From begin to commit; ``None`` where nothing was written."""
+
+
+class Limits(Struct, frozen=True, kw_only=True):
+    """Bytes and seconds."""
+
+    max_backlog: int
+    retention: float
+    dedupe_window: float
+
+
+class Writer:
+    """The thread and its connection.
+
+    Args:
+        reopen: opens the file, now and again after each failure.
+        room: the free space.
+        clock: the time.
+        limits: as configured.
+        publish: hears of every transaction, on this thread.
+        say: logs a line (event, fields), from this thread.
+
+    """
+
+    def __init__(
+        self,
+        reopen: Callable[[], Database],
+        room: Room,
+        clock: Clock,
+        limits: Limits,
+        publish: Callable[[Answered], None],
+        say: Callable[..., None],
+    ) -> None:
+        self._reopen = reopen
+        self._room = room
+        self._clock = clock
+        self._limits = limits
+        self._publish = publish
+        self._say = say
+        self._start = micros(clock.now()) - int(clock.monotonic() * 1e6)
+        self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
+        self._sweep = Sweep(int(limits.retention * 1e6), int(limits.dedupe_window * 1e6), limits.max_backlog)
+        self._sweeping = True
+        self._next_sweep = clock.monotonic()
+        self._next_oldest = clock.monotonic()
+        self._hand = 0
+        self._pause = FIRST_PAUSE
+        self._retry_at = 0.0
+        self._trouble: str | None = None
+        database = reopen()
+        self._database: Database | None = database
+        self._books = _load(database, "let_go")
+        self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
+
+    def start(self) -> Snapshot:
+        """Begin; what the loop should know until the first transaction."""
+        self._thread.start()
+        return self._snapshot()
+
+    def submit(self, job: Job) -> None:
+        """Have a job done in the next transaction."""
+        self._jobs.put(job)
+
+    def join(self) -> None:
+        """Wait for the end, after ``Close`` was answered."""
+        self._thread.join()
+
+    # --- the thread ---------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        closing: Job | None = None
+        while closing is None:
+            jobs = self._wait()
+            closing = next((job for job in jobs if isinstance(job, Close)), None)
+            jobs = [job for job in jobs if not isinstance(job, Close)]
+            if self._database is None:
+                self._recover()
+            if jobs:
+                self._answer(jobs)
+            self._tidy(idle=not jobs)
+        self._end(closing)
+
+    def _wait(self) -> list[Job]:
+        """Everything that waits; empty where it is time for something else."""
+        jobs: list[Job] = []
+        try:
+            jobs.append(self._jobs.get(timeout=self._patience()))
+            size = 0
+            while len(jobs) < MOST_JOBS and size < MOST_BYTES:
+                size += sum(row.size for row in jobs[-1].rows) if isinstance(jobs[-1], Append) else 0
+                jobs.append(self._jobs.get_nowait())
+        except queue.Empty:
+            pass
+        return jobs
+
+    def _patience(self) -> float:
+        """Seconds until there is something to do without a request."""
+        now = self._clock.monotonic()
+        if self._database is None:
+            return max(self._retry_at - now, 0.0)
+        at = now if self._sweeping else self._next_sweep
+        if self._books.stale_oldest:
+            at = min(at, self._next_oldest)
+        return max(at - now, 0.0)
+
+    def _answer(self, jobs: Sequence[Job]) -> None:
+        if self._database is None:
+            self._publish(Answered([(job, self._unavailable()) for job in jobs], self._snapshot()))
+            return
+        started = self._clock.monotonic()
+        try:
+            answers = self._transact(self._database, jobs)
+        except apsw.FullError:
+            self._roll_back()
+            self._ran_out(jobs)
+        except _OWN_FAULTS as error:
+            self._roll_back()
+            self._one_by_one(jobs, error)
+        except apsw.Error as error:
+            self._fail(error)
+            self._publish(Answered([(job, self._unavailable()) for job in jobs], self._snapshot()))
+        except Exception as error:  # noqa: BLE001 - the outermost edge of this thread: whoever waits must hear of it
+            self._roll_back()
+            self._one_by_one(jobs, error)
+        else:
+            wrote = not all(isinstance(job, READS) for job in jobs)
+            seconds = self._clock.monotonic() - started if wrote else None
+            self._publish(Answered(answers, self._snapshot(), seconds))
+
+    def _transact(self, database: Database, jobs: Sequence[Job]) -> list[tuple[Job, Any]]:
+        """Do the jobs, those that change something in one transaction."""
+        answers: list[tuple[Job, Any]] = []
+        if writes := [job for job in jobs if not isinstance(job, READS)]:
+            self._hand += 1
+            now = self._now()
+            terms = Terms(self._hand, now, now - int(self._limits.dedupe_window * 1e6), self._refusal)
+            database.begin()
+            answers = write(database, self._books, writes, terms)
+            if self._books.stale_oldest and self._clock.monotonic() >= self._next_oldest:
+                self._look_for_oldest(database)
+            self._books.write(database)
+            database.commit()
+        return [*answers, *((job, read(database, self._books, job)) for job in jobs if isinstance(job, READS))]
+
+    # --- trouble ------------------------------------------------------------------------------------------------
+
+    def _refusal(self, backlog: int) -> OutboxFull | None:
+        if backlog >= self._limits.max_backlog:
+            return OutboxFull("backlog")
+        return OutboxFull("disk") if self._room.short() else None
+
+    def _ran_out(self, jobs: Sequence[Job]) -> None:
+        """The disk is full: new events are refused, and what drains the queue is tried again without ballast."""
+        had_ballast = self._room.ran_out()
+        self._say("outbox.ran_out_of_space", ballast_released=had_ballast)
+        appends = [job for job in jobs if isinstance(job, Append)]
+        rest = [job for job in jobs if not isinstance(job, Append)]
+        self._publish(Answered([(job, OutboxFull("disk")) for job in appends], self._snapshot()))
+        if rest and (had_ballast or appends):
+            self._answer(rest)
+        elif rest:
+            full = OutboxUnavailable("the disk is full, and nothing can be recorded: make room")
+            self._publish(Answered([(job, full) for job in rest], self._snapshot()))
+
+    def _one_by_one(self, jobs: Sequence[Job], error: Exception) -> None:
+        """One of the jobs cannot be done: find out which, so that the others are."""
+        if len(jobs) > 1:
+            for job in jobs:
+                self._answer([job])
+            return
+        self._say("outbox.stumbled", job=type(jobs[0]).__name__, error=type(error).__name__)
+        self._publish(Answered([(jobs[0], error)], self._snapshot()))
+
+    def _roll_back(self) -> None:
+        """Undo the transaction, and forget what was counted in it."""
+        if self._database is None:
+            return
+        try:
+            self._database.roll_back()
+            self._books = _load(self._database)
+        except apsw.Error as error:
+            self._fail(error)
+
+    def _fail(self, error: apsw.Error) -> None:
+        """The storage failed: never trust this connection again."""
+        if self._trouble is None:
+            self._trouble = f"the outbox's file cannot be written ({type(error).__name__}): {error}"
+            self._say("outbox.failed", error=type(error).__name__, detail=str(error))
+        if self._database is not None:
+            self._database.close()
+        self._database = None
+        self._retry_at = self._clock.monotonic() + self._pause
+        self._pause = min(self._pause * 2, LONGEST_PAUSE)
+
+    def _recover(self) -> None:
+        if self._clock.monotonic() < self._retry_at:
+            return
+        try:
+            database = self._database = self._reopen()
+            # What is in the write-ahead log may never have reached the disk, for all that a later fsync would say: it
+            # goes into the file before anything is built on it.
+            database.checkpoint()
+            self._books = _load(database, "undo_hand", hand=self._hand)
+        except apsw.Error as error:
+            self._fail(error)
+        except (OutboxUnavailable, OSError) as error:
+            self._fail(apsw.CantOpenError(str(error)))
+        else:
+            self._trouble, self._pause = None, FIRST_PAUSE
+            self._say("outbox.recovered")
+            self._publish(Answered([], self._snapshot()))
+
+    def _unavailable(self) -> OutboxUnavailable:
+        return OutboxUnavailable(f"{self._trouble}; it is tried again")
+
+    # --- in quiet moments ---------------------------------------------------------------------------------------
+
+    def _tidy(self, *, idle: bool) -> None:
+        """What has to be done now and then, a little at a time."""
+        if self._database is None:
+            return
+        now = self._clock.monotonic()
+        try:
+            if self._books.stale_oldest and now >= self._next_oldest:
+                self._look_for_oldest(self._database)
+                self._publish(Answered([], self._snapshot()))
+            if now >= self._next_sweep or (self._sweeping and idle):
+                self._next_sweep = now + BUSY_SWEEP
+                self._sweeping = self._sweep.chunk(self._database, self._books, self._now())
+                if not self._sweeping:
+                    self._room.restock()
+                    self._next_sweep = now + EVERY
+        except apsw.FullError:
+            self._room.ran_out()
+            self._roll_back()
+        except apsw.Error as error:
+            self._fail(error)
+        except Exception as error:  # noqa: BLE001 - as in `_answer`: the thread outlives its bugs
+            self._sweeping, self._next_sweep = False, now + EVERY
+            self._say("outbox.stumbled", job="Sweep", error=type(error).__name__)
+            self._roll_back()
+
+    def _look_for_oldest(self, database: Database) -> None:
+        self._books.refresh_oldest(database)
+        self._next_oldest = self._clock.monotonic() + LOOK_AFTER
+
+    def _end(self, closing: Job) -> None:
+        if self._database is not None:
+            try:
+                self._database.checkpoint()
+            except apsw.Error as error:
+                self._say("outbox.failed", error=type(error).__name__, detail=str(error))
+            self._database.close()
+        self._publish(Answered([(closing, None)], self._snapshot()))
+
+    def _snapshot(self) -> Snapshot:
+        return self._books.snapshot(self._limits.max_backlog, self._trouble)
+
+    def _now(self) -> int:
+        """Wall-clock time in microseconds that does not jump while we run."""
+        return self._start + int(self._clock.monotonic() * 1e6)
+
+
+def _load(database: Database, first: str | None = None, **values: object) -> Books:
+    """The books as the file has them, after the given statement."""
+    database.begin(write=first is not None)
+    if first is not None:
+        database.run(first, **values)
+    books = Books.load(database)
+    database.commit()
+    return books

@@ -1,0 +1,415 @@
+"""A destination's worker over a real outbox and a made-up upstream, in simulated time: days pass in milliseconds."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections import Counter
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import pytest
+import structlog
+from structlog.testing import capture_logs
+
+from tests.made import event
+from tests.simulated import Awaited, simulate
+from tests.simulated import clock as simulated_clock
+from trackgate import vendors
+from trackgate.deliver.send import Sender
+from trackgate.deliver.worker import Plan, Worker
+from trackgate.ingest.intake import lane_of
+from trackgate.metrics import Metrics
+from trackgate.model import Call, Fault, Receipt, Reply
+from trackgate.outbox import Entry, Ledger, Standing
+from trackgate.outboxes.sqlite import SqliteOutbox
+from trackgate.retry import RetryPolicy
+from trackgate.units import Duration
+from trackgate.vendor import Target
+
+APPIZER = vendors.load()["appizer"]
+OK = Reply(status=200, body=b'{"success":true}')
+HOUR, DAY = 3600.0, 86_400.0
+
+
+def status(number, **headers):
+    return Reply(status=number, headers=headers)
+
+
+class Upstream:
+    """Answers each call by a rule of (time, number of the call, its user and event); remembers them all."""
+
+    def __init__(self, clock, rule, takes=0.01):
+        self.clock = clock
+        self.rule = rule
+        self.takes = takes
+        self.calls = []
+        self.flying = Counter()
+        self.most_flying = 0
+
+    async def send(self, call, deadline):
+        decoded = APPIZER.decode(call, APPIZER.endpoints[0], Receipt("s", self.clock.now(), lambda: "x"))[0].event
+        user, name = decoded.user_id, decoded.name
+        self.flying[user] += 1
+        assert self.flying[user] == 1, "two calls of one lane at once"
+        self.most_flying = max(self.most_flying, sum(self.flying.values()))
+        at = self.clock.monotonic()
+        await asyncio.sleep(self.takes)
+        answer = self.rule(at, len(self.calls), user, name)
+        self.calls.append((at, user, name, answer, call))
+        self.flying[user] -= 1
+        return answer
+
+    async def close(self):
+        pass
+
+    def taken(self):
+        return [(user, name) for _, user, name, answer, _ in self.calls if answer is OK]
+
+
+class Bench:
+    """One worker at work; ``put`` makes events owed to it."""
+
+    def __init__(self, outbox, worker, upstream, clock):
+        self.outbox, self.worker, self.upstream, self.clock = outbox, worker, upstream, clock
+        self._numbers = itertools.count(1)
+
+    async def put(self, *users):
+        made = [event(number := next(self._numbers), name=f"e{number}", user_id=user) for user in users]
+        await self.outbox.append([Entry(each, lane_of(each), frozenset({"there"})) for each in made])
+
+    def tally(self):
+        return self.outbox.ledger().destinations["there"]
+
+    async def until(self, condition, most=30 * DAY):
+        """Let simulated time pass until it holds."""
+        end = self.clock.monotonic() + most
+        while not condition():
+            assert self.clock.monotonic() < end, self.tally()
+            await asyncio.sleep(0.05 if self.clock.monotonic() < 5 else 1.0)
+
+
+@asynccontextmanager
+async def bench(folder, rule, *, standing=None, concurrency=8, takes=0.01, target=None, **policy):
+    clock = simulated_clock()
+    opened = await SqliteOutbox.open(
+        folder, clock, max_backlog=2**30, min_free=0, retention=100 * DAY, dedupe_window=100 * DAY
+    )
+    outbox = Awaited(opened)
+    upstream = Upstream(clock, rule, takes)
+    plan = Plan(
+        name="there",
+        concurrency=concurrency,
+        policy=RetryPolicy(**{name: Duration(value) for name, value in policy.items()}),
+        target=target or (lambda: Target(url="http://127.0.0.1:1", key="k", options=APPIZER.options())),
+    )
+    metrics = Metrics(lambda: Ledger(sources={}, destinations={}), dict, clock)
+    worker = Worker(plan, outbox, Sender(APPIZER, upstream, clock, 10.0), clock, structlog.get_logger(), metrics)
+    outbox.on_append(lambda owed: worker.wake())
+    running = asyncio.create_task(worker.run(standing or Standing()))
+    try:
+        yield Bench(outbox, worker, upstream, clock)
+    finally:
+        await worker.stop(1.0)
+        await running
+        await outbox.close()
+
+
+def run(tmp_path, main, rule, **options):
+    async def whole():
+        async with bench(tmp_path / "data", rule, **options) as it:
+            return await main(it)
+
+    with capture_logs() as logs:
+        result = simulate(whole())
+    return result, logs
+
+
+def always(answer):
+    return lambda *_: answer
+
+
+def test_everything_arrives_each_users_in_order(tmp_path):
+    async def main(it):
+        await it.put(*[f"u{n % 7}" for n in range(200)])
+        await it.until(lambda: it.tally().delivered == 200)
+        return it.upstream
+
+    upstream, _ = run(tmp_path, main, always(OK))
+    for user in {user for user, _ in upstream.taken()}:
+        names = [int(name[1:]) for each, name in upstream.taken() if each == user]
+        assert names == sorted(names)
+    assert upstream.most_flying > 1
+
+
+def test_no_more_calls_are_in_flight_than_configured(tmp_path):
+    async def main(it):
+        await it.put(*[f"u{n}" for n in range(60)])
+        await it.until(lambda: it.tally().delivered == 60)
+        return it.upstream.most_flying
+
+    assert run(tmp_path, main, always(OK), concurrency=3)[0] == 3
+
+
+def test_order_is_kept_through_failures_at_random(tmp_path):
+    """Every third call fails; no user sees its events out of order, none twice."""
+
+    async def main(it):
+        for _ in range(5):
+            await it.put(*[f"u{n % 5}" for n in range(40)])
+            await asyncio.sleep(3)
+        await it.until(lambda: it.tally().delivered == 200)
+        return it.upstream
+
+    upstream, _ = run(tmp_path, main, lambda _at, n, *_: OK if n % 3 else Fault("timeout"))
+    taken = upstream.taken()
+    assert len(set(taken)) == len(taken) == 200
+    for user in range(5):
+        names = [int(name[1:]) for each, name in taken if each == f"u{user}"]
+        assert names == sorted(names)
+
+
+def test_an_outage_of_three_days_loses_and_expires_nothing_and_is_not_hammered(tmp_path):
+    async def main(it):
+        for _ in range(6):
+            await it.put(*[f"u{n % 50}" for n in range(50)])
+            await asyncio.sleep(12 * HOUR)
+        await it.until(lambda: it.tally().delivered == 300)
+        return it.upstream, it.tally()
+
+    def rule(at, *_):
+        return OK if at > 3 * DAY else status(503)
+
+    (upstream, tally), logs = run(tmp_path, main, rule, max_age=HOUR, probe=900.0)
+    assert (tally.delivered, tally.dead, tally.waiting) == (300, 0, 0)
+    before = [call for call in upstream.calls if call[0] <= 3 * DAY]
+    assert len(before) < 3 * DAY / 900 + 60
+    taken = [int(name[1:]) for _, name in upstream.taken()]
+    assert sorted(taken) == list(range(1, 301))
+    assert sum(abs(place - number) for place, number in enumerate(taken, 1)) / 300 < 30, "about the oldest first"
+    states = [line["event"] for line in logs if line["event"].startswith("destination.")]
+    assert states == ["destination.went_down", "destination.resumed"]
+
+
+@pytest.mark.parametrize("number", [401, 402, 403, 302])
+def test_a_bad_key_parks_for_days_and_resumes_within_a_probe(tmp_path, number):
+    async def main(it):
+        await it.put(*[f"u{n}" for n in range(40)])
+        await it.until(lambda: it.tally().standing.state == "parked")
+        await asyncio.sleep(2 * DAY)
+        assert it.tally().waiting == 40
+        await it.until(lambda: it.tally().delivered == 40)
+        return it
+
+    def rule(at, *_):
+        return OK if at > 2 * DAY else status(number)
+
+    it, _ = run(tmp_path, main, rule, probe=900.0)
+    first = min(at for at, *_, answer, _ in it.upstream.calls if answer is OK)
+    assert first <= 2 * DAY + 901
+    assert it.tally().dead == 0
+
+
+def test_a_wrong_url_parks_before_it_kills_many(tmp_path):
+    async def main(it):
+        await it.put(*[f"u{n}" for n in range(100)])
+        await it.until(lambda: it.tally().standing.state == "parked")
+        await asyncio.sleep(HOUR)
+        assert it.tally().dead < 5
+        await it.until(lambda: it.tally().waiting == 0)
+        return it.tally()
+
+    tally, _ = run(tmp_path, main, lambda at, *_: OK if at > HOUR else status(404))
+    assert tally.delivered + tally.dead == 100
+
+
+def test_a_403_for_one_user_alone_ends_dead_and_the_others_flow(tmp_path):
+    async def main(it):
+        await it.put("bad", *[f"u{n}" for n in range(30)])
+        await it.until(lambda: it.tally().waiting == 0)
+        return it.tally()
+
+    tally, logs = run(tmp_path, main, lambda _at, _n, user, _name: status(403) if user == "bad" else OK)
+    assert (tally.delivered, tally.dead) == (30, 1)
+    assert [line["reason"] for line in logs if line["event"] == "delivery.died"] == ["status_403"]
+
+
+def test_a_poisonous_event_holds_its_user_for_the_patience_and_nobody_else(tmp_path):
+    async def main(it):
+        await it.put("u", "u", "u", "v", "v")
+        await it.until(lambda: it.tally().delivered == 2)
+        assert it.upstream.taken() == [("v", "e4"), ("v", "e5")]
+        while it.tally().delivered < 4 + it.beats:
+            await it.put("w")
+            it.beats += 1
+            await asyncio.sleep(60)
+            assert it.clock.monotonic() < 2 * HOUR
+        return it.upstream.taken(), it.tally()
+
+    Bench.beats = 0
+    (taken, tally), logs = run(tmp_path, main, lambda _at, _n, _user, name: status(500) if name == "e1" else OK)
+    assert [name for user, name in taken if user == "u"] == ["e2", "e3"]
+    assert tally.waiting == 1
+    assert any(line["event"] == "delivery.set_aside" for line in logs)
+
+
+def test_an_event_that_fails_for_good_while_others_pass_expires(tmp_path):
+    async def main(it):
+        await it.put("u")
+        while it.tally().dead == 0:
+            await it.put("v")
+            await asyncio.sleep(10 * 60)
+            assert it.clock.monotonic() < 2 * DAY
+        return it.clock.monotonic()
+
+    ended, logs = run(tmp_path, main, lambda _at, _n, user, _name: status(500) if user == "u" else OK, max_age=DAY)
+    assert DAY <= ended <= DAY + 2 * HOUR
+    assert [line["reason"] for line in logs if line["event"] == "delivery.died"] == ["expired"]
+
+
+@pytest.mark.parametrize("stated", ["120", "Sun, 01 Mar 2026 12:02:00 GMT"])
+def test_retry_after_pauses_the_whole_destination(tmp_path, stated):
+    async def main(it):
+        await it.put("u0")
+        await it.until(lambda: len(it.upstream.calls) == 1)
+        await it.put("u1", "u2")
+        await it.until(lambda: it.tally().delivered == 3)
+        return it.upstream.calls
+
+    def rule(_at, n, *_):
+        return Reply(status=429, headers={"retry-after": stated}, at=event().received_at) if n == 0 else OK
+
+    calls, _ = run(tmp_path, main, rule)
+    assert [at for at, *_ in calls[1:]][0] >= 119
+
+
+def test_an_unsayable_event_is_dead_at_once_and_harms_nobody(tmp_path):
+    async def main(it):
+        nobody = event(99, user_id=None)
+        await it.outbox.append([Entry(nobody, lane_of(nobody), frozenset({"there"}))])
+        await it.put("u")
+        await it.until(lambda: it.tally().waiting == 0)
+        return it.tally(), await it.outbox.find(nobody.id)
+
+    (tally, found), _ = run(tmp_path, main, always(OK))
+    assert (tally.delivered, tally.dead) == (1, 1)
+    assert "no_user_id" in found.reasons["there"]
+
+
+def test_a_bug_in_an_encoder_is_dead_with_its_name_and_no_crash_loop(tmp_path, monkeypatch):
+    monkeypatch.setattr(type(APPIZER), "encode", lambda *_: {}["nothing"])
+
+    async def main(it):
+        await it.put("u", "v")
+        await it.until(lambda: it.tally().waiting == 0)
+        return it.tally().dead
+
+    assert run(tmp_path, main, always(OK))[0] == 2
+
+
+def test_a_retry_resumes_at_the_call_that_failed(tmp_path):
+    """An identify call that went through is not made again when its track call fails."""
+    userless = event(1, name="e1", user_id="u", identify=True, properties={"email": "a@example.com"})
+
+    async def main(it):
+        await it.outbox.append([Entry(userless, lane_of(userless), frozenset({"there"}))])
+        await it.until(lambda: it.tally().delivered == 1)
+        return [call.step for call in it.upstream.made]
+
+    class Stepwise:
+        made: list[Call] = []
+
+        def __init__(self, *_):
+            self.made = []
+
+        async def send(self, call, deadline):
+            self.made.append(call)
+            failed = call.step == "track" and len(self.made) == 2
+            return status(500) if failed else OK
+
+    async def whole():
+        async with bench(tmp_path / "data", always(OK)) as it:
+            it.upstream = it.worker._sender._client = Stepwise()
+            return await main(it)
+
+    assert simulate(whole()) == ["identify", "track", "track"]
+
+
+def test_stopping_gives_back_what_was_not_tried_and_the_next_start_goes_on(tmp_path):
+    async def main(it):
+        await it.put(*[f"u{n}" for n in range(300)])
+        await it.until(lambda: it.tally().delivered >= 20)
+
+    run(tmp_path, main, always(OK), concurrency=2, takes=0.2)
+
+    async def rest(it):
+        await it.until(lambda: it.tally().waiting == 0)
+        return it.tally(), [call.headers["trackgate-event-id"] for *_, call in it.upstream.calls]
+
+    (tally, _), logs = run(tmp_path, rest, always(OK))
+    assert tally.delivered == 300
+    assert {line["attempt"] for line in logs if line["event"] == "delivery.attempted"} == {1}
+
+
+def test_a_parked_destination_stays_parked_over_a_restart_and_probes_at_once(tmp_path):
+    async def main(it):
+        await it.put("u")
+        await it.until(lambda: it.tally().standing.state == "parked")
+        return it.tally().standing
+
+    standing, _ = run(tmp_path, main, always(status(401)))
+    assert standing.state == "parked"
+
+    async def rest(it):
+        await it.until(lambda: it.tally().delivered == 1, most=60)
+        return it.clock.monotonic()
+
+    assert run(tmp_path, rest, always(OK), standing=standing)[0] < 5
+
+
+def test_a_rotated_secret_is_read_again_at_a_probe(tmp_path):
+    keys = iter(["old", "new", "newer"])
+    seen = []
+
+    def target():
+        seen.append(next(keys))
+        return Target(url="http://127.0.0.1:1", key=seen[-1], options=APPIZER.options())
+
+    async def main(it):
+        await it.put("u")
+        await it.until(lambda: it.tally().delivered == 1)
+        return [call.headers["authorization"] for *_, call in it.upstream.calls]
+
+    sent, _ = run(tmp_path, main, lambda _at, n, *_: OK if n else status(401), target=target)
+    assert sent == ["Bearer old", "Bearer new"]
+
+
+@pytest.mark.parametrize("jump", [timedelta(hours=1), timedelta(days=366), timedelta(hours=-1), timedelta(days=-366)])
+def test_a_wall_clock_that_jumps_neither_stalls_nor_bursts(tmp_path, jump):
+    async def main(it):
+        await it.put("u")
+        await it.until(lambda: len(it.upstream.calls) == 2)
+        it.clock.jump = jump
+        start = it.clock.monotonic()
+        await it.until(lambda: it.tally().delivered == 1, most=HOUR)
+        return it.clock.monotonic() - start, len(it.upstream.calls)
+
+    (took, calls), _ = run(tmp_path, main, lambda _at, n, *_: OK if n >= 6 else status(500))
+    assert took < 300
+    assert calls == 7
+
+
+def test_a_wall_clock_that_was_set_back_while_stopped_stalls_for_the_longest_wait_at_most(tmp_path, monkeypatch):
+    async def main(it):
+        it.clock.jump = timedelta(days=366)
+        it.worker._timer.__init__(it.clock, 600.0)
+        await it.put("u")
+        await it.until(lambda: it.tally().held == 1)
+
+    run(tmp_path, main, always(status(500)))
+
+    async def rest(it):
+        await it.until(lambda: it.tally().delivered == 1, most=DAY)
+        return it.clock.monotonic()
+
+    assert run(tmp_path, rest, always(OK))[0] <= 660

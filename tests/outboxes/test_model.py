@@ -1,0 +1,275 @@
+"""Any sequence of calls, kills between any two of them included, does what a few dicts in memory would do."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections import defaultdict
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec import Struct
+
+from tests.outboxes.kinds import KINDS, entry, settled
+from trackgate.outbox import Dead, Delivery, Done, Fate, Held, Outbox, Settlement
+
+NAMES = ("a", "b")
+
+
+class Row(Struct):
+    """A delivery that the cursor has passed and nobody has settled."""
+
+    lane: int
+    hand: bool = False
+    held: bool = False
+    aside: bool = False
+    due: datetime | None = None
+    attempts: int = 0
+
+    @property
+    def holds(self) -> bool:
+        return self.held and not self.aside
+
+
+class Place:
+    """One destination of the model."""
+
+    def __init__(self, now: Any) -> None:
+        self.now = now
+        self.fresh: dict[int, int] = {}
+        self.rows: dict[int, Row] = {}
+        self.owed = 0
+        self.ended: dict[str, list[int]] = {"delivered": [], "dead": []}
+
+    def news(self) -> bool:
+        return bool(self.fresh) or any(not row.held and not row.hand for row in self.rows.values())
+
+    def take(self, limit: int) -> list[tuple[int, int]]:
+        while self.news():
+            returned = [seq for seq, row in self.rows.items() if not row.held and not row.hand]
+            chosen = sorted([*returned, *self.fresh])[:limit]
+            holding = {row.lane for row in self.rows.values() if row.holds}
+            for seq in chosen:
+                if seq in self.fresh:
+                    self.rows[seq] = Row(lane=self.fresh.pop(seq))
+                self.rows[seq].held = self.rows[seq].lane in holding
+            self.order()
+            if taken := [seq for seq in chosen if not self.rows[seq].held]:
+                return self.hand_out(taken)
+        return []
+
+    def take_held(self, limit: int, *, undue: bool) -> list[tuple[int, int]]:
+        return self.hand_out([seq for seq in self.ready() if undue or self.due(seq) <= self.now()][:limit])
+
+    def ready(self) -> list[int]:
+        return sorted(seq for seq, row in self.rows.items() if row.held and not row.hand and row.due)
+
+    def due(self, seq: int) -> datetime:
+        due = self.rows[seq].due
+        assert due is not None
+        return due
+
+    def next_due(self) -> datetime | None:
+        return min(map(self.due, self.ready()), default=None)
+
+    def hand_out(self, seqs: list[int]) -> list[tuple[int, int]]:
+        for seq in seqs:
+            self.rows[seq].hand = True
+            self.rows[seq].attempts += 1
+        return [(seq, self.rows[seq].attempts - 1) for seq in seqs]
+
+    def claims(self, delivery: Delivery) -> bool:
+        row = self.rows.get(delivery.seq)
+        return row is not None and row.hand and (row.held, row.attempts - 1) == (delivery.held, delivery.attempts)
+
+    def settle(self, delivery: Delivery, fate: Fate) -> None:
+        if not self.claims(delivery):
+            return
+        match fate:
+            case Done():
+                self.ended["delivered"].append(delivery.seq)
+                del self.rows[delivery.seq]
+            case Dead():
+                self.ended["dead"].append(delivery.seq)
+                del self.rows[delivery.seq]
+            case Held():
+                due = fate.due or (self.now() if fate.aside else None)
+                self.rows[delivery.seq] = Row(delivery.lane, False, True, fate.aside, due, fate.attempts)
+
+    def give_back(self, delivery: Delivery) -> None:
+        if self.claims(delivery):
+            self.rows[delivery.seq].hand = False
+            self.rows[delivery.seq].attempts -= 1
+
+    def crash(self) -> None:
+        for row in self.rows.values():
+            row.hand = False
+
+    def order(self) -> None:
+        """Only the first of a lane has a due time."""
+        lanes = defaultdict(list)
+        for seq, row in sorted(self.rows.items()):
+            if row.holds:
+                lanes[row.lane].append(self.rows[seq])
+        for first, *others in lanes.values():
+            first.due = first.due or self.now()
+            for row in others:
+                row.due = None
+
+
+fates = st.one_of(
+    st.just(Done()),
+    st.just(Dead("bad")),
+    st.tuples(st.one_of(st.none(), st.integers(0, 20)), st.booleans()),
+)
+names = st.sampled_from(NAMES)
+steps = st.one_of(
+    st.tuples(st.just("append"), st.lists(st.tuples(st.sets(names), st.integers(0, 3)), min_size=1, max_size=4)),
+    st.tuples(st.just("take"), names, st.integers(1, 4)),
+    st.tuples(st.just("take_held"), names, st.integers(1, 3), st.booleans()),
+    st.tuples(st.just("settle"), st.lists(st.tuples(st.integers(0, 9), fates), min_size=1, max_size=4)),
+    st.tuples(st.just("give_back"), st.lists(st.integers(0, 9), min_size=1, max_size=3)),
+    st.tuples(st.just("stale"), st.integers(0, 99), fates),
+    st.tuples(st.just("wait"), st.integers(1, 15)),
+    st.just(("crash",)),
+    st.just(("restart",)),
+)
+
+
+class Run:
+    """An outbox and its model, led through the same steps."""
+
+    def __init__(self, kind: Any, box: Outbox) -> None:
+        self.kind = kind
+        self.box = box
+        self.count = 0
+        self.places = {name: Place(kind.clock.now) for name in NAMES}
+        self.in_hand: list[Delivery] = []
+        self.past: list[Delivery] = []
+
+    async def append(self, events: list[tuple[set[str], int]]) -> None:
+        entries = []
+        for owed, lane in events:
+            self.count += 1
+            entries.append(entry(self.count, *owed, lane=lane))
+            for name in owed:
+                self.places[name].fresh[self.count] = lane
+                self.places[name].owed += 1
+        await self.box.append(entries)
+
+    async def take(self, name: str, limit: int) -> None:
+        self.got(await self.box.take(name, limit), self.places[name].take(limit))
+
+    async def take_held(self, name: str, limit: int, undue: bool) -> None:
+        taken = await self.box.take_held(name, self.kind.clock.now(), limit, undue=undue)
+        self.got(taken, self.places[name].take_held(limit, undue=undue))
+
+    def got(self, taken: Any, expected: list[tuple[int, int]]) -> None:
+        assert [(one.seq, one.attempts) for one in taken] == expected
+        assert [one.event.id for one in taken] == [f"event-{one.seq}" for one in taken]
+        self.in_hand += taken
+
+    def pick(self, number: int) -> list[Delivery]:
+        return [self.in_hand.pop(number % len(self.in_hand))] if self.in_hand else []
+
+    async def settle(self, choices: list[tuple[int, Any]]) -> None:
+        pairs = [(one, fate) for number, fate in choices for one in self.pick(number)]
+        await self.settle_all([(one, self.fate(one, fate)) for one, fate in pairs])
+
+    async def stale(self, number: int, fate: Any) -> None:
+        """Settle again what was settled, given back, or lost in a crash."""
+        if self.past:
+            one = self.past[number % len(self.past)]
+            await self.settle_all([(one, self.fate(one, fate))])
+
+    async def settle_all(self, pairs: list[tuple[Delivery, Fate]]) -> None:
+        await self.box.settle([Settlement(delivery=one, fate=fate) for one, fate in pairs])
+        for one, fate in pairs:
+            self.places[one.destination].settle(one, fate)
+            self.past.append(one)
+        for place in self.places.values():
+            place.order()
+
+    def fate(self, one: Delivery, chosen: Any) -> Fate:
+        if isinstance(chosen, Done | Dead):
+            return chosen
+        seconds, aside = chosen
+        due = None if seconds is None else self.kind.clock.now() + timedelta(seconds=seconds)
+        return Held(due=due, attempts=one.attempts + 1, aside=aside)
+
+    async def give_back(self, numbers: list[int]) -> None:
+        back = [one for number in numbers for one in self.pick(number)]
+        await self.box.give_back(back)
+        for one in back:
+            self.places[one.destination].give_back(one)
+            self.past.append(one)
+
+    async def wait(self, seconds: int) -> None:
+        self.kind.clock.seconds += seconds
+
+    async def crash(self) -> None:
+        self.kind.crash()
+        await self.restart()
+
+    async def restart(self) -> None:
+        await self.box.close()
+        self.box = await self.kind.open()
+        self.past += self.in_hand
+        self.in_hand = []
+        for place in self.places.values():
+            place.crash()
+
+    async def agrees(self) -> None:
+        """What the outbox tells of itself is what the model knows."""
+        for name, place in self.places.items():
+            assert self.box.has_news(name) == place.news()
+            assert await self.box.next_due(name) == place.next_due()
+            tally = self.box.ledger().destinations.get(name)
+            if tally is None:
+                assert not place.owed
+                continue
+            ended = place.ended
+            assert (tally.owed, tally.delivered, tally.dead) == (
+                place.owed,
+                len(ended["delivered"]),
+                len(ended["dead"]),
+            )
+            assert tally.waiting == len(place.fresh) + len(place.rows)
+            assert tally.held == sum(row.held for row in place.rows.values())
+
+    async def drain(self) -> None:
+        """After one more kill, everything still owed comes out, once, and nothing else."""
+        await self.crash()
+        for name, place in self.places.items():
+            left = sorted([*place.fresh, *place.rows])
+            out: list[int] = []
+            while taken := [
+                *await self.box.take(name, 5),
+                *await self.box.take_held(name, self.kind.clock.now(), 5, undue=True),
+            ]:
+                await self.box.settle(settled(taken))
+                out += [one.seq for one in taken]
+            assert sorted(out) == left
+            tally = self.box.ledger().destinations.get(name)
+            assert tally is None or (tally.waiting, tally.backlog_bytes) == (0, 0)
+
+
+@pytest.mark.parametrize("make", KINDS, ids=lambda kind: kind.name)
+@settings(max_examples=60)
+@given(script=st.lists(steps, max_size=30))
+def test_an_outbox_does_what_its_model_does(make, script):
+    async def run(place: str) -> None:
+        kind = make(Path(place))
+        led = Run(kind, await kind.open())
+        for step, *arguments in script:
+            await getattr(led, step)(*arguments)
+            await led.agrees()
+        await led.drain()
+        await led.box.close()
+
+    with tempfile.TemporaryDirectory() as place:
+        asyncio.run(run(place))

@@ -1,0 +1,532 @@
+"""The embedded outbox: its directory, its file, its books, its retention, and what it does with a failing disk."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import stat
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import apsw
+import pytest
+
+from tests.made import NOON
+from tests.outboxes.faulty_disk import FaultyDisk, input_output_error, no_space
+from tests.outboxes.kinds import HOUR, Sqlite, entry, ids, settled
+from trackgate.outbox import Dead, Held, OutboxFull, OutboxUnavailable, Settlement, Standing
+from trackgate.outboxes import sqlite_room
+from trackgate.outboxes.sqlite_reader import SqliteReader
+
+FILE = "outbox.db"
+
+
+@pytest.fixture
+def kind(tmp_path):
+    return Sqlite(tmp_path)
+
+
+@pytest.fixture
+def disk(request):
+    disk = FaultyDisk(request.node.name)
+    yield disk
+    disk.unregister()
+
+
+def rows(directory: Path, sql: str) -> list[tuple[Any, ...]]:
+    connection = apsw.Connection(str(directory / FILE), flags=apsw.SQLITE_OPEN_READONLY)
+    try:
+        return connection.execute(sql).fetchall()
+    finally:
+        connection.close()
+
+
+async def eventually(done) -> None:
+    """Wait for what the writer does by itself; the suite's guard against hanging ends it if it never does."""
+    while not await done():
+        await asyncio.sleep(0.01)
+
+
+class Told:
+    """A log that remembers the lines."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def warning(self, event: str, **_: object) -> None:
+        self.lines.append(event)
+
+
+# --- the directory and the file ---------------------------------------------------------------------------------
+
+
+def test_nobody_else_may_look_into_the_directory(kind):
+    async def run():
+        box = await kind.open()
+        await box.append([entry(1, "a")])
+        assert stat.S_IMODE(kind.directory.stat().st_mode) == 0o700
+        files = {file.name: stat.S_IMODE(file.stat().st_mode) for file in kind.directory.iterdir()}
+        assert {FILE, f"{FILE}-wal", "lock"} <= files.keys()
+        assert set(files.values()) == {0o600}
+        await box.close()
+
+    asyncio.run(run())
+
+
+def test_a_second_process_is_refused_with_the_owner_named(kind):
+    script = (
+        "import sys; from pathlib import Path; from trackgate.outboxes.sqlite_lock import own; own(Path(sys.argv[1]))"
+    )
+
+    async def run():
+        box = await kind.open()
+        second = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", script, str(kind.directory), stderr=subprocess.PIPE
+        )
+        _, told = await second.communicate()
+        assert second.returncode
+        assert f"the data directory {kind.directory} is in use by process {os.getpid()}" in told.decode()
+        await box.close()
+        await (await kind.open()).close()
+
+    asyncio.run(run())
+
+
+def test_a_directory_that_cannot_be_used_is_named(tmp_path):
+    (tmp_path / "life-0").write_text("a file")
+    with pytest.raises(OutboxUnavailable, match="life-0 cannot be used"):
+        asyncio.run(Sqlite(tmp_path).open())
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        ("pragma user_version = 99", "written by a newer Trackgate"),
+        ("pragma application_id = 7", "not an outbox of Trackgate"),
+    ],
+)
+def test_a_file_that_is_not_for_us_is_refused_and_left_alone(kind, spoil, words):
+    async def run():
+        await (await kind.open()).close()
+        connection = apsw.Connection(str(kind.directory / FILE))
+        connection.execute(spoil)
+        connection.close()
+        before = (kind.directory / FILE).read_bytes()
+        with pytest.raises(OutboxUnavailable, match=words):
+            await kind.open()
+        with pytest.raises(OutboxUnavailable, match=words):
+            SqliteReader(kind.directory)
+        assert (kind.directory / FILE).read_bytes() == before
+
+    asyncio.run(run())
+
+
+def test_a_file_that_is_no_database_is_refused(kind):
+    kind.directory.mkdir()
+    (kind.directory / FILE).write_text("notes to self\n" * 100)
+    with pytest.raises(OutboxUnavailable, match="not an outbox of Trackgate"):
+        asyncio.run(kind.open())
+
+
+def test_what_cannot_be_changed_later_is_right_from_the_start(kind):
+    async def run():
+        box = await kind.open()
+        await box.append([entry(1, "a", lane=-5)])
+        await box.close()
+        assert not (kind.directory / f"{FILE}-wal").exists()
+        assert rows(kind.directory, "pragma auto_vacuum") == [(2,)]
+        assert rows(kind.directory, "pragma journal_mode") == [("wal",)]
+        assert rows(kind.directory, "pragma application_id") == [(0x54524B47,)]
+        assert rows(kind.directory, "select lane, hops from event") == [(-5, 0)]
+
+    asyncio.run(run())
+
+
+def test_another_process_may_read_beside_the_owner(kind):
+    async def run():
+        box = await kind.open(max_backlog=0x10000)
+        await box.append([entry(1, "a"), entry(2, "b")])
+        with SqliteReader(kind.directory) as reader:
+            assert reader.find("event-1") == await box.find("event-1")
+            assert reader.find("event-9") is None
+            assert reader.ledger().destinations == box.ledger().destinations
+            await box.settle(settled(await box.take("a", 1)))
+            assert reader.ledger().destinations == box.ledger().destinations
+        await box.close()
+
+    asyncio.run(run())
+
+
+def test_a_reader_says_where_it_found_nothing(tmp_path):
+    with pytest.raises(OutboxUnavailable, match="there is no outbox in"):
+        SqliteReader(tmp_path)
+
+
+# --- durability -------------------------------------------------------------------------------------------------
+
+
+def test_an_answer_comes_after_the_fsync_and_many_share_one(kind, disk):
+    async def run():
+        box = await kind.open(vfs=disk.name)
+        await box.append([entry(0, "a")])
+        before = disk.syncs
+        await box.append([entry(1, "a")])
+        assert disk.syncs == before + 1
+        await box.settle(settled(await box.take("a", 1)))
+        assert disk.syncs == before + 3
+        commits = []
+        box._on_commit = lambda seconds, jobs: commits.append(jobs)
+        await asyncio.gather(*(box.append([entry(n, "a")]) for n in range(100, 164)))
+        assert sum(commits) == 64
+        assert disk.syncs == before + 3 + len(commits)
+        assert len(commits) < 64
+        await box.close()
+
+    asyncio.run(run())
+
+
+def test_an_idle_outbox_writes_nothing(kind, disk):
+    async def run():
+        box = await kind.open(vfs=disk.name)
+        await box.append([entry(0, "a")])
+        before = disk.syncs
+        for _ in range(5):
+            await box.find("event-0")
+            assert await box.take_held("a", NOON, 5) == []
+            assert await box.next_due("a") is None
+            assert await box.take("b", 5) == []
+        assert disk.syncs == before
+        await box.close()
+
+    asyncio.run(run())
+
+
+WORK = """
+import asyncio, sys
+from pathlib import Path
+from typing import Any
+from tests.outboxes.kinds import Sqlite, entry, settled
+
+async def work():
+    box = await Sqlite(Path(sys.argv[1])).open()
+    first = int(sys.argv[2])
+
+    async def append(worker):
+        for number in range(first + worker, first + 10**6, 8):
+            (appended,) = await box.append([entry(number, "a", lane=number % 5)])
+            print("appended", appended.id, flush=True)
+
+    async def deliver():
+        while True:
+            for one in await box.take("a", 3):
+                print("started", one.event.id, flush=True)
+                await box.settle(settled([one]))
+                print("settled", one.event.id, flush=True)
+            await asyncio.sleep(0)
+
+    await asyncio.gather(*map(append, range(8)), deliver())
+
+asyncio.run(work())
+"""
+
+
+def test_nothing_acknowledged_is_lost_by_kill_9(kind):
+    """A process that appends and delivers is killed at random moments; whatever it said is so."""
+    said: dict[str, set[str]] = {"appended": set(), "started": set(), "settled": set()}
+    for life in range(4):
+        with subprocess.Popen(
+            [sys.executable, "-c", WORK, str(kind.directory.parent), str(life * 10**6)],
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as process:
+            assert process.stdout is not None
+            for _ in range(random.randrange(20, 200)):
+                word, event_id = process.stdout.readline().split()
+                said[word].add(event_id)
+            process.send_signal(signal.SIGKILL)
+            for line in process.stdout:
+                if line.endswith("\n"):
+                    word, event_id = line.split()
+                    said[word].add(event_id)
+
+    async def rest():
+        box = await kind.open()
+        out = []
+        while taken := await box.take("a", 99):
+            out += [one.event.id for one in taken]
+            await box.settle(settled(taken))
+        tally = box.ledger().destinations["a"]
+        assert tally.waiting == 0
+        assert tally.owed == tally.delivered >= len(said["appended"])
+        await box.close()
+        return out
+
+    out = asyncio.run(rest())
+    assert len(out) == len(set(out))
+    assert not said["settled"] & set(out)
+    # At each kill one delivery may have been settled with no time left to say so.
+    unsaid = said["appended"] - said["settled"] - set(out)
+    assert unsaid <= said["started"]
+    assert len(unsaid) <= 4
+
+
+# --- the books --------------------------------------------------------------------------------------------------
+
+RECOUNT = """
+select d.name,
+    (select count(*) from event e join member m on m.set_id = e.owed where m.destination = d.id),
+    (select count(*) from event e join member m on m.set_id = e.owed where m.destination = d.id and e.seq > d.cursor)
+        + (select count(*) from unsettled u where u.destination = d.id),
+    (select count(*) from dead x where x.destination = d.id),
+    (select count(*) from unsettled u where u.destination = d.id and u.held)
+from destination d order by d.name
+"""
+
+
+def test_the_ledger_is_what_the_rows_say(kind):
+    dice = random.Random(7)
+
+    async def run():
+        box = await kind.open()
+        for n in range(40):
+            owed = [name for name in "abc" if dice.random() < 0.6]
+            await box.append([entry(n, *owed, lane=dice.randrange(4))])
+            name = dice.choice("abc")
+            taken = [*await box.take(name, 3), *await box.take_held(name, NOON, 2)]
+            fates = [None, Dead("bad"), Held(due=NOON + timedelta(seconds=dice.randrange(2)), attempts=1)]
+            back, *others = taken or [None]
+            await box.settle([one for other in others for one in settled([other], dice.choice(fates))])
+            await box.give_back([back] if back else [])
+            ledger = box.ledger().destinations
+            assert rows(kind.directory, RECOUNT) == [
+                (name, tally.owed, tally.waiting, tally.dead, tally.held) for name, tally in ledger.items()
+            ]
+        await box.close()
+
+    asyncio.run(run())
+
+
+# --- retention --------------------------------------------------------------------------------------------------
+
+
+def test_settled_events_go_after_their_time_and_others_never(kind):
+    async def run():
+        box = await kind.open()
+        await box.append([entry(n, "a") for n in range(5)] + [entry(5), entry(6, "a", "b", key="k")])
+        taken = await box.take("a", 4)
+        await box.settle([*settled(taken[:1]), *settled(taken[1:2], Dead("bad")), *settled(taken[2:3], Held(due=NOON))])
+        last = await box.take("a", 9)
+        await box.settle(settled(last))
+        assert ids(last) == ["4", "6"]
+        kind.clock.seconds = 3 * HOUR
+        before = box.ledger()
+
+        async def gone():
+            await box.append([entry(99)])
+            return await box.find("event-0") is None
+
+        await eventually(gone)
+        left = [n for n in range(7) if await box.find(f"event-{n}")]
+        assert left == [1, 2, 3, 6]  # dead, held, in hand, owed to b
+        assert box.ledger().destinations["a"].owed == before.destinations["a"].owed
+        assert ids(await box.take("b", 9)) == ["6"]
+
+        async def forgotten():
+            await box.append([entry(98)])
+            return rows(kind.directory, "select count(*) from seen") == [(0,)]
+
+        await eventually(forgotten)
+        assert rows(kind.directory, "select distinct seq from attempt") == []
+        await box.close()
+
+    asyncio.run(run())
+
+
+def test_the_oldest_settled_events_go_early_when_the_log_outgrows_the_limit(kind):
+    async def run():
+        box = await kind.open(max_backlog=10_000)
+        for n in range(40):
+            await box.append([entry(n, "a", properties={"text": "x" * 500})])
+            await box.settle(settled(await box.take("a", 9)))
+        kind.clock.seconds = 61
+
+        async def shrunk():
+            await box.append([entry(99)])
+            (stored,) = rows(kind.directory, "select sum(size) from event")
+            return stored[0] <= 10_500
+
+        await eventually(shrunk)
+        assert await box.find("event-0") is None
+        assert await box.find("event-39") is not None
+        await box.close()
+
+    asyncio.run(run())
+
+
+def test_numbers_are_not_used_again_when_all_events_are_gone(kind):
+    async def run():
+        box = await kind.open()
+        await box.append([entry(1, "a")])
+        await box.settle(settled(await box.take("a", 1)))
+        kind.clock.seconds = 2 * HOUR
+
+        async def gone():
+            await box.stand("a", box.ledger().destinations["a"].standing)
+            return await box.find("event-1") is None
+
+        await eventually(gone)
+        await box.close()
+        box = await kind.open()
+        await box.append([entry(2, "a")])
+        assert ids(await box.take("a", 1)) == ["2"]
+        await box.close()
+
+    asyncio.run(run())
+
+
+# --- a failing disk ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("broken", ["on_sync", "on_write"])
+def test_a_failed_disk_promises_nothing_and_is_left_for_a_new_connection(kind, disk, broken):
+    """After a failed fsync the old connection is never used again; what was asked meanwhile is refused, not lost."""
+    told = Told()
+
+    async def run():
+        box = await kind.open(vfs=disk.name, log=told)
+        await box.append([entry(1, "a"), entry(2, "a")])
+        (taken, _) = await box.take("a", 2)
+        setattr(disk, broken, input_output_error)
+        with pytest.raises(OutboxUnavailable):
+            await box.append([entry(3, "a")])
+        with pytest.raises(OutboxUnavailable):
+            await box.settle(settled([taken]))
+        with pytest.raises(OutboxUnavailable):
+            await box.find("event-1")
+        assert "cannot be written" in box.healthy()
+        disk.mend()
+        kind.clock.seconds += 60
+
+        async def well():
+            return box.healthy() is None
+
+        await eventually(well)
+        await box.settle(settled([taken]))
+        await box.append([entry(3, "a")])
+        assert box.ledger().destinations["a"].delivered == 1
+        assert ids(await box.take("a", 9)) == ["3"]
+        await asyncio.sleep(0)
+        assert told.lines == ["outbox.failed", "outbox.recovered"]
+        await box.close()
+
+    asyncio.run(run())
+
+
+def test_what_a_lost_commit_handed_out_comes_again_uncounted(kind, disk):
+    async def run():
+        box = await kind.open(vfs=disk.name)
+        await box.append([entry(1, "a"), entry(2, "a")])
+        held = await box.take("a", 1)
+        await box.settle(settled(held, Held(due=NOON, attempts=1)))
+        disk.on_sync = input_output_error
+        answers = await asyncio.gather(box.take("a", 1), box.take_held("a", NOON, 1), return_exceptions=True)
+        assert all(isinstance(answer, OutboxUnavailable) for answer in answers)
+        disk.mend()
+        kind.clock.seconds += 60
+
+        async def well():
+            return box.healthy() is None
+
+        await eventually(well)
+        assert [(one.event.id, one.attempts) for one in await box.take("a", 9)] == [("event-2", 0)]
+        assert [(one.event.id, one.attempts) for one in await box.take_held("a", NOON, 9)] == [("event-1", 1)]
+        await box.close()
+
+    asyncio.run(run())
+
+
+def test_on_a_full_disk_new_events_are_refused_and_the_ballast_lets_the_queue_drain(kind, disk):
+    """The disk has no byte left but for what the ballast takes."""
+    told = Told()
+
+    async def run():
+        box = await kind.open(vfs=disk.name, log=told)
+        await box.append([entry(1, "a"), entry(2, "a")])
+        ballast = kind.directory / sqlite_room.FILE
+
+        async def on_board():
+            return ballast.exists()
+
+        await eventually(on_board)
+        assert ballast.stat().st_blocks * 512 >= sqlite_room.BALLAST
+        taken = await box.take("a", 2)
+        disk.on_write = lambda: no_space() if ballast.exists() else None
+        answers = await asyncio.gather(box.append([entry(3, "a")]), box.settle(settled(taken)), return_exceptions=True)
+        assert isinstance(answers[0], OutboxFull)
+        assert answers[0].limit == "disk"
+        assert answers[1] is None
+        assert not ballast.exists()
+        disk.on_write = no_space
+        with pytest.raises(OutboxUnavailable, match="the disk is full"):
+            await box.stand("a", Standing(state="down"))
+        assert box.ledger().destinations["a"].delivered == 2
+        disk.mend()
+        kind.clock.seconds += 61
+        await box.append([entry(3, "a")])
+        await eventually(on_board)
+        await box.close()
+
+    asyncio.run(run())
+
+
+def test_below_the_free_space_floor_new_events_are_refused_and_old_ones_settled(kind, monkeypatch):
+    free = [10**9]
+
+    def statvfs(_: Path) -> os.statvfs_result:
+        return os.statvfs_result((4096, 1, *[free[0]] * 3, 0, 0, 0, 0, 255))
+
+    monkeypatch.setattr(os, "statvfs", statvfs)
+
+    async def run():
+        box = await kind.open(min_free=1000)
+        await box.append([entry(1, "a")])
+        free[0] = 999
+        kind.clock.seconds += 2
+        with pytest.raises(OutboxFull) as refused:
+            await box.append([entry(2, "a")])
+        assert refused.value.limit == "disk"
+        assert "min_free" in box.healthy()
+        await box.settle(settled(await box.take("a", 1)))
+        free[0] = 1000
+        kind.clock.seconds += 2
+        assert box.healthy() is None
+        await box.append([entry(2, "a")])
+        await box.close()
+
+    asyncio.run(run())
+
+
+def test_a_request_that_cannot_be_done_fails_alone(kind):
+    """``not a number`` is no attempt count: the constraint refuses it, and those who share the commit do not notice."""
+
+    async def run():
+        box = await kind.open()
+        await box.append([entry(1, "a"), entry(2, "a")])
+        one, two = await box.take("a", 2)
+        bad = Settlement(delivery=one, fate=Dead(None))  # type: ignore[arg-type]
+        answers = await asyncio.gather(
+            box.append([entry(3, "a")]), box.settle([bad]), box.settle(settled([two])), return_exceptions=True
+        )
+        assert [isinstance(answer, Exception) for answer in answers] == [False, True, False]
+        tally = box.ledger().destinations["a"]
+        assert (tally.owed, tally.delivered, tally.dead, tally.waiting) == (3, 1, 0, 2)
+        await box.settle(settled([one], Dead("good")))
+        assert box.ledger().destinations["a"].dead == 1
+        await box.close()
+
+    asyncio.run(run())
