@@ -44,6 +44,11 @@ format: $(TEST_READY) ## format the code and mend what ruff can mend
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
+.PHONY: docs
+docs: $(TEST_READY) ## renew the generated parts of the README and the schema of routes.toml
+	$(BIN)/python -m trackgate.config schema > src/trackgate/config/routes.schema.json
+	$(BIN)/python -m tests.readme
+
 ##@ One at a time
 
 # As many at a time as there are workers, each one's output in one piece where this make knows how to.

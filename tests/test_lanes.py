@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from tests.made import delivery
 from trackgate.lanes import Lanes
+from trackgate.outbox import Delivery
 
 
 def lanes_of(*deliveries):
@@ -74,7 +75,8 @@ def test_drain_takes_out_what_waits_and_leaves_what_flies():
 def test_every_delivery_goes_once_and_each_lane_in_order(users, rng):
     """Whatever the order in which calls end."""
     lanes = lanes_of(*(delivery(seq, lane=user) for seq, user in enumerate(users)))
-    flying, order = [], []
+    flying: list[Delivery] = []
+    order: list[Delivery] = []
     while len(lanes) or flying:
         while (started := lanes.start()) is not None:
             flying.append(started)

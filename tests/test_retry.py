@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from tests.made import NOON, delivery
 from trackgate.model import Delivered, Park, Refuse, Retry
 from trackgate.outbox import Dead, Done, Held, Standing
-from trackgate.retry import DOWN_AFTER, REFUSALS_ELSE, Health, Moment, RetryPolicy, aged, delay, judge
+from trackgate.retry import DOWN_AFTER, REFUSALS_ELSE, Health, Moment, RetryPolicy, Verdict, aged, delay, judge
 from trackgate.units import Duration
 
 POLICY = RetryPolicy()
@@ -28,10 +28,9 @@ def moment(seconds=0.0, dice=1.0):
 
 def after(outcomes, state=None, at=1.0, **known):
     """The last verdict of a run of outcomes of different events, one a second."""
-    state = state or health()
+    verdict = Verdict(Done(), state or health())
     for index, outcome in enumerate(outcomes):
-        verdict = judge(outcome, delivery(index, **known), state, POLICY, moment(at + index))
-        state = verdict.health
+        verdict = judge(outcome, delivery(index, **known), verdict.health, POLICY, moment(at + index))
     return verdict
 
 
@@ -155,10 +154,16 @@ def test_up_time_stands_still_while_the_destination_is_stopped():
 
 def test_an_event_that_fails_while_others_pass_is_set_aside_after_the_patience():
     passing = health(standing=Standing(up_seconds=700.0), passed_at=690.0)
-    assert judge(Retry("timeout"), delivery(1, since=50.0), passing, POLICY, moment()).fate.aside
-    assert not judge(Retry("timeout"), delivery(1, since=650.0), passing, POLICY, moment()).fate.aside
     alone = replace(passing, passed_at=40.0)
-    assert not judge(Retry("timeout"), delivery(1, since=50.0), alone, POLICY, moment()).fate.aside
+    assert _aside(passing, since=50.0)
+    assert not _aside(passing, since=650.0)
+    assert not _aside(alone, since=50.0)
+
+
+def _aside(state, since):
+    fate = judge(Retry("timeout"), delivery(1, since=since), state, POLICY, moment()).fate
+    assert isinstance(fate, Held)
+    return fate.aside
 
 
 OUTCOMES = st.sampled_from(

@@ -81,7 +81,9 @@ def test_a_second_call_that_dawdles_is_refused_too():
 
 
 def test_trailers_are_ignored():
-    chunked = b"POST / HTTP/1.1\r\nhost: x\r\n%btransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nx-t: y\r\n\r\n" % CLOSE
+    chunked = (
+        b"POST / HTTP/1.1\r\nhost: x\r\n%btransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nx-t: y\r\n\r\n" % CLOSE
+    )
     assert b"200" in talk(chunked)
 
 
@@ -119,7 +121,8 @@ def test_stop_lets_the_call_in_hand_finish():
 
 
 @pytest.mark.parametrize(
-    ("text", "listen"), [("127.0.0.1:8080", ("127.0.0.1", 8080)), ("[::1]:0", ("::1", 0)), ("localhost:1", ("localhost", 1))]
+    ("text", "listen"),
+    [("127.0.0.1:8080", ("127.0.0.1", 8080)), ("[::1]:0", ("::1", 0)), ("localhost:1", ("localhost", 1))],
 )
 def test_addresses(text, listen):
     read = Listen.read(text)

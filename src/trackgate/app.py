@@ -121,7 +121,9 @@ class Gateway:
         if self._sandbox is None:
             return None
         listener = self._sandbox.bind()
-        server = Server(build_sandbox(vendors.load(), self._clock, loopback_only=is_loopback(self._sandbox.host)), Bounds(), grace=1)
+        server = Server(
+            build_sandbox(vendors.load(), self._clock, loopback_only=is_loopback(self._sandbox.host)), Bounds(), grace=1
+        )
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         stack.push_async_callback(_stop_server, server, serving)
         return address_of(listener)
@@ -165,7 +167,9 @@ class Gateway:
         for name in known.keys() - destinations.keys():
             if known[name].waiting:
                 self._log.warning("destination.parked", destination=name, reason=GONE, waiting=known[name].waiting)
-            await outbox.stand(name, replace(known[name].standing, state="parked", reason=GONE, since=self._clock.now()))
+            await outbox.stand(
+                name, replace(known[name].standing, state="parked", reason=GONE, since=self._clock.now())
+            )
         for name, destination in destinations.items():
             # A client each: what hangs at one destination takes no connection from another.
             client = PyreqwestClient(self._clock, version("trackgate"), destination.concurrency)
@@ -191,9 +195,7 @@ class Gateway:
 
     def _server(self, outbox: SqliteOutbox) -> Server:
         server = self._config.server
-        filters = {
-            name: _filter(destination) for name, destination in self._config.destinations.items()
-        }
+        filters = {name: _filter(destination) for name, destination in self._config.destinations.items()}
         intake = Intake(
             outbox=outbox,
             router=Router(self._config.routes, filters),
@@ -218,7 +220,9 @@ class Gateway:
             header_timeout=server.header_timeout,
             connections=server.max_connections,
         )
-        return Server(build(edge, lambda: self._ready(outbox), self._metrics.render), bounds, server.grace * SHARE_OF_GRACE)
+        return Server(
+            build(edge, lambda: self._ready(outbox), self._metrics.render), bounds, server.grace * SHARE_OF_GRACE
+        )
 
     # --- seen from outside ------------------------------------------------------------------------------------
 

@@ -106,7 +106,7 @@ def _masked(vendor: Vendor, call: Call) -> OutCall:
     return OutCall(call.method, call.url, headers, call.body.decode())
 
 
-def _filter(destination: Destination) -> Any:  # noqa: ANN401 - a predicate over events
+def _filter(destination: Destination) -> Any:
     return lambda event: destination.vendor.filters(event, destination.options)
 
 

@@ -29,6 +29,18 @@ _COUNTS = {
 }
 
 
+def _parked(tally: DestinationTally) -> bool:
+    return tally.standing.state == "parked"
+
+
+_GAUGES: tuple[tuple[str, str, Callable[[DestinationTally], float]], ...] = (
+    ("due", "Deliveries that wait to be made.", lambda tally: 0 if _parked(tally) else tally.waiting),
+    ("parked", "Deliveries that wait for a mend.", lambda tally: tally.waiting if _parked(tally) else 0),
+    ("dead", "Deliveries that will not be made unless an operator says so.", lambda tally: tally.dead),
+    ("destination_backlog_bytes", "Bytes that wait for this destination.", lambda tally: tally.backlog_bytes),
+)
+
+
 class Metrics:
     """The registry of one process.
 
@@ -88,7 +100,9 @@ class Metrics:
         yield from _sources(ledger)
         yield from _destinations(ledger)
         yield from self._moments(ledger)
-        yield _gauge("trackgate_backlog_bytes", "Bytes of events that some destination waits for.", ledger.backlog_bytes)
+        yield _gauge(
+            "trackgate_backlog_bytes", "Bytes of events that some destination waits for.", ledger.backlog_bytes
+        )
         yield _gauge("trackgate_backlog_limit_bytes", "At this many bytes new events get a 503.", ledger.backlog_limit)
 
     def _moments(self, ledger: Ledger) -> Iterator[Metric]:
@@ -107,9 +121,7 @@ class Metrics:
 
 
 def _sources(ledger: Ledger) -> Iterator[Metric]:
-    rejected = CounterMetricFamily(
-        "trackgate_rejected", "Calls turned away, by reason.", labels=["source", "reason"]
-    )
+    rejected = CounterMetricFamily("trackgate_rejected", "Calls turned away, by reason.", labels=["source", "reason"])
     for name, tally in ledger.sources.items():
         for reason, count in tally.rejected.items():
             rejected.add_metric([name, reason], count)
@@ -133,12 +145,7 @@ def _destinations(ledger: Ledger) -> Iterator[Metric]:
         for name, tally in ledger.destinations.items():
             counter.add_metric([name], getattr(tally, field))
         yield counter
-    for field, words, value in (
-        ("due", "Deliveries that wait to be made.", lambda tally: 0 if _parked(tally) else tally.waiting),
-        ("parked", "Deliveries that wait for the destination to be mended.", lambda tally: _parked(tally) and tally.waiting),
-        ("dead", "Deliveries that will not be made unless an operator says so.", lambda tally: tally.dead),
-        ("destination_backlog_bytes", "Bytes that wait for this destination.", lambda tally: tally.backlog_bytes),
-    ):
+    for field, words, value in _GAUGES:
         gauge = GaugeMetricFamily(f"trackgate_{field}", words, labels=["destination"])
         for name, tally in ledger.destinations.items():
             gauge.add_metric([name], value(tally))
@@ -150,10 +157,6 @@ def _destinations(ledger: Ledger) -> Iterator[Metric]:
         for each in STATES:
             state.add_metric([name, each], tally.standing.state == each)
     yield state
-
-
-def _parked(tally: DestinationTally) -> bool:
-    return tally.standing.state == "parked"
 
 
 def _gauge(name: str, words: str, value: float) -> Metric:

@@ -246,7 +246,9 @@ class Outbox(Protocol):
         What is handed out counts as started: after a crash it comes again with one attempt more.
         """
 
-    async def take_held(self, destination: str, now: datetime, limit: int, *, undue: bool = False) -> Sequence[Delivery]:
+    async def take_held(
+        self, destination: str, now: datetime, limit: int, *, undue: bool = False
+    ) -> Sequence[Delivery]:
         """The first held delivery of each lane (and those aside) that is due by ``now``, the oldest first.
 
         One that is handed out is not handed out again until it is settled. ``undue`` takes the due time for reached:

@@ -8,7 +8,8 @@ How a destination stands:
     up ──(401, 402, 403, 3xx, or a run of refusals)────> parked  one probe every `retry.probe`
     down, parked ──(a probe gets through)──────────────> up      with few calls in flight at first
 
-Nothing ages while a destination is down or parked, and no event waiting there spends an attempt but the one that probes.
+Nothing ages while a destination is down or parked, and no event that waits there spends an attempt but the one that
+probes.
 """
 
 from __future__ import annotations
@@ -118,7 +119,9 @@ def judge(outcome: Outcome, delivery: Delivery, health: Health, policy: RetryPol
             return _retry(outcome, delivery, health, policy, now)
         case Park(reason=reason):
             if health.up and delivery.parks >= PARKS:
-                return Verdict(Dead(reason, "others pass at this destination, this event keeps being turned away"), health)
+                return Verdict(
+                    Dead(reason, "others pass at this destination, this event keeps being turned away"), health
+                )
             return _park(reason, delivery, health, policy, now)
         case Refuse(reason=reason):
             return _refuse(reason, delivery, health, policy, now)
@@ -153,7 +156,9 @@ def _retry(outcome: Retry, delivery: Delivery, health: Health, policy: RetryPoli
     )
     after = _failed(outcome, health, policy, now)
     expired = health.up and age >= policy.max_age
-    return Verdict(Dead("expired", f"tried for too long; the last answer: {outcome.reason}") if expired else held, after)
+    return Verdict(
+        Dead("expired", f"tried for too long; the last answer: {outcome.reason}") if expired else held, after
+    )
 
 
 def _failed(outcome: Retry, health: Health, policy: RetryPolicy, now: Moment) -> Health:

@@ -1,4 +1,4 @@
-"""The HTTP server: uvicorn, with its signals left to us and a bound on what a connection may cost before its call is read."""
+"""The HTTP server: uvicorn, its signals left to us, with a bound on what a connection costs before its call is read."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Listen(Struct, frozen=True):
 
         """
         host, colon, port = text.rpartition(":")
-        if not colon or not port.isdigit() or int(port) > 65_535 or not host:  # noqa: PLR2004 - the highest port
+        if not colon or not port.isdigit() or int(port) > 65_535 or not host:
             message = 'must be HOST:PORT, such as "127.0.0.1:8080"'
             raise ValueError(message)
         return cls(host.strip("[]"), int(port))
@@ -71,7 +71,7 @@ class Bounds(Struct, frozen=True, kw_only=True):
 class Server(uvicorn.Server):
     """One listening socket and its application. ``serve(sockets=...)`` runs until ``stop``."""
 
-    def __init__(self, app: Any, bounds: Bounds, grace: float) -> None:  # noqa: ANN401 - any ASGI application
+    def __init__(self, app: Any, bounds: Bounds, grace: float) -> None:
         protocol = type("BoundProtocol", (GuardedProtocol,), {"bounds": bounds})
         config = uvicorn.Config(
             app,

@@ -117,7 +117,10 @@ def test_a_keyless_source_refuses_web_pages_that_it_does_not_list():
 
 
 def test_a_keyed_source_asks_for_its_key_alone():
-    assert picked(doors(*KEYED).find("POST", "/v1/events", {**BEARER, "host": "x", "origin": "https://b.example"})) == "app"
+    assert (
+        picked(doors(*KEYED).find("POST", "/v1/events", {**BEARER, "host": "x", "origin": "https://b.example"}))
+        == "app"
+    )
 
 
 @pytest.mark.parametrize(

@@ -121,7 +121,7 @@ class Stage:
         return gateway
 
     def received(self, **filters: str) -> list[dict[str, Any]]:
-        return httpx.get(f"{self.sandbox.url}/-/received", params={"limit": "10000", **filters}).raise_for_status().json()
+        return received(self.sandbox.url, **filters)
 
     def fail(self, **how: Any) -> None:
         httpx.post(f"{self.sandbox.url}/-/fail", json=how).raise_for_status()
@@ -142,6 +142,22 @@ def stage(folder: Path, server: str = "", **more: str) -> Iterator[Stage]:
         yield made
     finally:
         made.end()
+
+
+def received(sandbox: str, **filters: str) -> list[dict[str, Any]]:
+    """What the emulated vendors got, the newest 10,000 at the most."""
+    reply = httpx.get(f"{sandbox}/-/received", params={"limit": "10000", **filters}).raise_for_status()
+    return list(reply.json())
+
+
+def arrived(sandbox: str, event_id: str, count: int) -> list[dict[str, Any]]:
+    """The calls that brought an event, once there are so many."""
+
+    def look() -> list[dict[str, Any]] | None:
+        seen = received(sandbox, id=event_id)
+        return seen if len(seen) == count else None
+
+    return list(until(look))
 
 
 def metrics(gateway: Process) -> dict[str, float]:

@@ -8,12 +8,15 @@ import shlex
 import signal
 import threading
 from collections import Counter
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
-from tests.program.running import GUARD, VENDORS, Process, appizer, metrics, stage, until
+from tests.program.running import GUARD, VENDORS, Process, appizer, arrived, metrics, stage, until
 from trackgate import vendors
 from trackgate.cli.curl import curl as say_curl
 
@@ -36,16 +39,24 @@ def ledger(gateway):
     """The brief's equations, from what /metrics says."""
     seen = metrics(gateway)
     for source in VENDORS:
-        rejected = sum(n for line, n in seen.items() if line.startswith(f'trackgate_rejected_total{{reason="') and f'source="{source}"' in line)
+        rejected = sum(
+            n
+            for line, n in seen.items()
+            if line.startswith('trackgate_rejected_total{reason="') and f'source="{source}"' in line
+        )
         received, accepted, duplicate = (
-            seen.get(f'trackgate_{name}_total{{source="{source}"}}', 0) for name in ("received", "accepted", "duplicate")
+            seen.get(f'trackgate_{name}_total{{source="{source}"}}', 0)
+            for name in ("received", "accepted", "duplicate")
         )
         assert received == rejected + duplicate + accepted
     for name in VENDORS:
         owed, delivered, dropped = (
-            seen.get(f'trackgate_{counter}_total{{destination="{name}"}}', 0) for counter in ("owed", "delivered", "dropped")
+            seen.get(f'trackgate_{counter}_total{{destination="{name}"}}', 0)
+            for counter in ("owed", "delivered", "dropped")
         )
-        due, parked, dead = (seen.get(f'trackgate_{gauge}{{destination="{name}"}}', 0) for gauge in ("due", "parked", "dead"))
+        due, parked, dead = (
+            seen.get(f'trackgate_{gauge}{{destination="{name}"}}', 0) for gauge in ("due", "parked", "dead")
+        )
         assert owed == delivered + due + parked + dead + dropped
     return seen
 
@@ -60,9 +71,9 @@ def test_four_vendors_in_four_vendors_out(tmp_path):
         gateway = its.start()
         ids = {source: post(gateway, source).headers["trackgate-event-id"] for source in VENDORS}
         for source, event_id in ids.items():
-            arrived = until(lambda event_id=event_id: len(got := its.received(id=event_id)) == len(VENDORS) and got)
-            assert {each["vendor"] for each in arrived} == set(VENDORS), source
-            assert not [each["problems"] for each in arrived if each["problems"]]
+            calls = arrived(its.sandbox.url, event_id, len(VENDORS))
+            assert {each["vendor"] for each in calls} == set(VENDORS), source
+            assert not [each["problems"] for each in calls if each["problems"]]
         until(lambda: sum(of(metrics(gateway), "delivered_total", name) for name in VENDORS) == 16)
         ledger(gateway)
         assert gateway.stop() == 0
@@ -79,7 +90,7 @@ def test_nothing_acknowledged_is_lost_by_kill_9(tmp_path):
             for thread in load:
                 thread.start()
             enough = len(acknowledged) + 150
-            until(lambda enough=enough: len(acknowledged) >= enough)
+            until(partial(_at_least, acknowledged, enough))
             gateway.kill()
             for thread in load:
                 thread.join(GUARD)
@@ -91,6 +102,10 @@ def test_nothing_acknowledged_is_lost_by_kill_9(tmp_path):
             assert not set(acknowledged) - set(arrived)
             assert of(seen, "dead", name) == 0
         assert len(acknowledged) >= 300
+
+
+def _at_least(acknowledged, count):
+    return len(acknowledged) >= count
 
 
 def _pour(gateway, numbers, acknowledged):
@@ -137,7 +152,11 @@ def test_a_rotated_key_parks_and_a_replaced_file_mends_it(tmp_path):
         its.fail(vendor="appizer", status=401, times=-1)
         for number in range(5):
             send(gateway, number)
-        ready = until(lambda: (r := httpx.get(f"{gateway.url}/readyz").json())["destinations"]["appizer"]["state"] == "parked" and r)
+        ready = until(
+            lambda: (
+                (r := httpx.get(f"{gateway.url}/readyz").json())["destinations"]["appizer"]["state"] == "parked" and r
+            )
+        )
         assert ready["status"] == "ready"
         assert ready["destinations"]["appizer"]["reason"] == "status_401"
         seen = ledger(gateway)
@@ -153,11 +172,16 @@ def test_a_rotated_key_parks_and_a_replaced_file_mends_it(tmp_path):
 
 
 def test_a_repeat_of_an_event_id_is_delivered_once_even_after_a_restart(tmp_path):
-    event = {"event": {"event": "bought", "event_id": "order-1", "user_id": "u", "properties": {"n": 1}}}
+    event: dict[str, Any] = {
+        "event": {"event": "bought", "event_id": "order-1", "user_id": "u", "properties": {"n": 1}}
+    }
     headers = {"authorization": "in-flywheel", "auth-type": "api"}
     with stage(tmp_path) as its:
         gateway = its.start()
-        ids = {httpx.post(f"{gateway.url}/v1/events", headers=headers, json=event).headers["trackgate-event-id"] for _ in range(5)}
+        ids = {
+            httpx.post(f"{gateway.url}/v1/events", headers=headers, json=event).headers["trackgate-event-id"]
+            for _ in range(5)
+        }
         assert gateway.stop() == 0
         gateway = its.start()
         again = httpx.post(f"{gateway.url}/v1/events", headers=headers, json=event)
@@ -208,11 +232,15 @@ def test_sigterm_finishes_what_is_in_hand_and_loses_nothing(tmp_path):
         for number in range(30):
             assert send(gateway, number).status_code == 200
         assert gateway.stop() == 0
-        assert [line["event"] for line in gateway.log() if line["event"].startswith("gateway.")][-1] == "gateway.stopped"
+        assert [line["event"] for line in gateway.log() if line["event"].startswith("gateway.")][
+            -1
+        ] == "gateway.stopped"
         gateway = its.start()
         until(lambda: all(of(metrics(gateway), "delivered_total", name) == 30 for name in VENDORS))
         for name in VENDORS:
-            assert sorted(Counter(_number(each) for each in its.received(vendor=name) if not each["failed"])) == list(range(30))
+            assert sorted(Counter(_number(each) for each in its.received(vendor=name) if not each["failed"])) == list(
+                range(30)
+            )
 
 
 def test_a_second_sigterm_ends_it_at_once_without_loss(tmp_path):
@@ -233,7 +261,7 @@ def test_a_second_sigterm_ends_it_at_once_without_loss(tmp_path):
 def test_a_second_process_on_the_data_is_refused_with_words(tmp_path):
     with stage(tmp_path) as its:
         its.start()
-        with pytest.raises(AssertionError, match="cannot start: .*data"):
+        with pytest.raises(AssertionError, match=r"cannot start: .*data"):
             its.start()
 
 
@@ -245,7 +273,9 @@ def test_a_destination_that_leaves_the_file_keeps_its_queue(tmp_path):
         until(lambda: of(metrics(gateway), "retried_total", "flywheel") > 0)
         gateway.stop()
         whole = its.config.read_text()
-        part = re.sub(r"\[destinations\.flywheel\][^\[]*", "", whole).replace('"flywheel", "thrivestack"', '"thrivestack"')
+        part = re.sub(r"\[destinations\.flywheel\][^\[]*", "", whole).replace(
+            '"flywheel", "thrivestack"', '"thrivestack"'
+        )
         its.config.write_text(part)
         its.mend()
         gateway = its.start()
@@ -266,7 +296,11 @@ def test_what_callers_and_upstreams_send_is_in_no_log_and_no_metric(tmp_path):
         httpx.post(f"{gateway.url}/v1/events", headers=BEARER, json=canary)
         httpx.post(f"{gateway.url}/v1/events", headers={"authorization": "Bearer canary-wrong"}, json=canary)
         httpx.post(f"{gateway.url}/v1/events", headers=BEARER, json={**canary, "user_id": 5})
-        until(lambda: sum(of(metrics(gateway), "delivered_total", n) + of(metrics(gateway), "dead", n) for n in VENDORS) == 4)
+        until(
+            lambda: (
+                sum(of(metrics(gateway), "delivered_total", n) + of(metrics(gateway), "dead", n) for n in VENDORS) == 4
+            )
+        )
         text = httpx.get(f"{gateway.url}/metrics").text + httpx.get(f"{gateway.url}/readyz").text
         gateway.stop()
         text += gateway.log_path.read_text() + gateway.out_path.read_text()
@@ -296,13 +330,13 @@ def curls(text):
     for command in re.findall(r"^curl -X POST .*?(?:[^\\]$)(?=\n```)", text, re.MULTILINE | re.DOTALL):
         words = shlex.split(command)
         url = next(word for word in words if word.startswith("http"))
-        pairs = list(zip(words, words[1:], strict=False))
+        pairs = list(pairwise(words))
         headers = dict(value.split(": ", 1) for flag, value in pairs if flag == "-H")
         yield url, headers, next(value for flag, value in pairs if flag == "-d")
 
 
 def test_the_readmes_curls_are_answered_and_arrive_at_all_four(newcomer):
-    sandbox = re.search(r"emulated vendors at (http://\S+),", newcomer.out_path.read_text())[1]
+    sandbox = re.findall(r"emulated vendors at (http://\S+),", newcomer.out_path.read_text())[0]
     seen = []
     for url, headers, body in curls(README.read_text()):
         reply = httpx.post(url.replace("http://127.0.0.1:8080", newcomer.url), headers=headers, content=body)
@@ -311,9 +345,7 @@ def test_the_readmes_curls_are_answered_and_arrive_at_all_four(newcomer):
         seen.append(reply.headers["trackgate-event-id"])
     assert len(seen) == 4
     for event_id in seen:
-        look = {"id": event_id}
-        arrived = until(lambda look=look: len(got := httpx.get(f"{sandbox}/-/received", params=look).json()) == 4 and got)
-        assert not [each["problems"] for each in arrived if each["problems"]]
+        assert not [each["problems"] for each in arrived(sandbox, event_id, 4) if each["problems"]]
 
 
 def test_the_two_digit_year_is_a_warning_in_the_log(newcomer):

@@ -31,7 +31,9 @@ REJECTED = 1
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @click.option("--matrix", "table", is_flag=True, help="The fidelity table of all vendors instead.")
 @click.argument("file", type=click.File("rb"), required=False)
-def explain(path: Path, source: str | None, at: str | None, file: BinaryIO | None, *, as_json: bool, table: bool) -> None:
+def explain(
+    path: Path, source: str | None, at: str | None, file: BinaryIO | None, *, as_json: bool, table: bool
+) -> None:
     """Show what would become of a call, without sending anything.
 
     FILE holds the body of a call in the source's format (- for standard input): you see the canonical event, the

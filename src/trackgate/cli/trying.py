@@ -104,7 +104,7 @@ def _tell(config: Config, found: Found) -> bool:
         attempts = found.attempts.get(name, ())
         last = attempts[-1] if attempts else None
         said = f"{last.status or last.reason} in {last.duration * 1000:.0f} ms at {last.at:%H:%M:%S}" if last else "-"
-        notes = ()
+        notes: tuple[str, ...] = ()
         if name in config.destinations:
             notes = tuple(dict.fromkeys(note.code for note in going(config.destinations[name], found.event).notes))
         told = f"; {', '.join(notes)}" if notes else ""

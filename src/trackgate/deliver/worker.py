@@ -124,8 +124,7 @@ class Worker:
             return await (self._fill() if self._health.up else self._probe())
         except OutboxError:
             return STORAGE_PAUSE
-        except Exception:
-            # The outermost edge of a destination: the others must not notice.
+        except Exception:  # noqa: BLE001 - the outermost edge of a destination: the others must not notice
             self._log.exception("worker.stumbled")
             return STORAGE_PAUSE
 
@@ -217,8 +216,7 @@ class Worker:
     async def _try(self, delivery: Delivery) -> Tried:
         try:
             return await self._sender.attempt(delivery, self._target)
-        except Exception:
-            # The outermost edge of a delivery: it stays owed.
+        except Exception:  # noqa: BLE001 - the outermost edge of a delivery: it stays owed
             self._log.exception("delivery.stumbled", event_id=delivery.event.id)
             return Tried(Retry("internal_error"), delivery.step)
 
@@ -293,4 +291,4 @@ def _unchanged(delivery: Delivery) -> Held:
 def _advice(standing: Standing) -> str:
     if standing.state == "down":
         return "the upstream does not answer as it should; events wait and are sent when it does"
-    return "look at the key and the url of this destination; events wait, and a probe finds out by itself when it is mended"
+    return "look at this destination's key and url; events wait, and a probe finds out by itself when it is mended"

@@ -16,7 +16,7 @@ from trackgate.model import Call, Problem, ProblemKind, Reply
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from litestar.types import Receive, Scope, Send
+    from litestar.types import HTTPScope, Receive, Send
     from structlog.typing import FilteringBoundLogger
 
     from trackgate.ingest.intake import Intake
@@ -58,7 +58,7 @@ class Edge:
         self._body_timeout = body_timeout
         self._marks = marks
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
         """Answer one call."""
         start = self._clock.monotonic()
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
@@ -77,15 +77,14 @@ class Edge:
         self._metrics.answered(source, reply.status, self._clock.monotonic() - start)
 
     async def _answer(self, found: Door | Turned, headers: dict[str, str], path: str, receive: Receive) -> Reply:
+        if isinstance(found, Turned):
+            return self._reject(found, found.problem)
         try:
-            if isinstance(found, Turned):
-                raise found.problem
             body = await self._read(receive, headers, found.endpoint.max_body or self._max_body)
             return await self._intake.take(found, Call(url=path, headers=headers, body=body))
         except Problem as problem:
             return self._reject(found, problem)
-        except Exception:
-            # The outermost edge of the way in: nothing was promised, so the caller keeps the event and comes back.
+        except Exception:  # noqa: BLE001 - the outermost edge of the way in: nothing was promised, nothing is kept
             self._log.exception("ingest.stumbled")
             words = "Trackgate stumbled over this call and kept nothing of it; try again."
             return self._reject(found, Problem(ProblemKind.UNAVAILABLE, words, retry_after=COME_BACK))
@@ -96,7 +95,12 @@ class Edge:
         reason = problem.kind.name.lower()
         self._outbox.count_rejected(source, reason)
         self._log.warning(
-            "event.rejected", source=source, status=problem.status, reason=reason, field=problem.field, flaw=problem.flaw
+            "event.rejected",
+            source=source,
+            status=problem.status,
+            reason=reason,
+            field=problem.field,
+            flaw=problem.flaw,
         )
         reply = vendor.reject(problem) if vendor is not None else _own_words(problem)
         extra = {"allow": "POST"} if problem.kind is ProblemKind.METHOD else {}

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from trackgate.config import Source
 
 
-
 class Door(Struct, frozen=True):
     """Where a call comes in. ``keys`` are the source's, as they were at the start; empty for one without."""
 
@@ -83,9 +82,7 @@ class Doors:
     def _nowhere(self, path: str) -> Turned:
         first, _, _ = path.removeprefix("/").partition("/")
         source = self._sources.get(first)
-        paths = (
-            sorted(self._root) if source is None else [f"/{first}{each.path}" for each in source.vendor.endpoints]
-        )
+        paths = sorted(self._root) if source is None else [f"/{first}{each.path}" for each in source.vendor.endpoints]
         problem = Problem(ProblemKind.NOT_FOUND, f"There is nothing at this path. POST is taken at {', '.join(paths)}.")
         return Turned(problem, source.vendor if source else None, source.name if source else "")
 
@@ -122,9 +119,7 @@ def _matches(door: Door, presented: Iterable[str]) -> bool:
 def _unauthorized(vendor: Vendor, headers: Mapping[str, str]) -> Problem:
     if vendor.credentials(headers):
         return _wrong(vendor)
-    return Problem(
-        ProblemKind.UNAUTHORIZED, f"The API key is missing; send `{vendor.credential}`.", flaw="missing"
-    )
+    return Problem(ProblemKind.UNAUTHORIZED, f"The API key is missing; send `{vendor.credential}`.", flaw="missing")
 
 
 def _wrong(vendor: Vendor) -> Problem:

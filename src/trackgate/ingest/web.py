@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from litestar import Litestar, MediaType, Response, asgi, get
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from litestar.types import Receive, Scope, Send
+    from litestar.types import HTTPScope, Receive, Scope, Send
 
     from trackgate.ingest.asgi import Edge
 
@@ -41,7 +41,7 @@ def build(edge: Edge, ready: Callable[[], tuple[bool, dict[str, Any]]], metrics:
 
     @asgi("/", is_mount=True, copy_scope=False)
     async def vendors(scope: Scope, receive: Receive, send: Send) -> None:
-        await edge(scope, receive, send)
+        await edge(cast("HTTPScope", scope), receive, send)  # the server speaks no WebSocket
 
     return Litestar(
         route_handlers=[livez, readyz, show_metrics, vendors],

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import re
 from datetime import UTC
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from msgspec import Struct, structs
+from msgspec import Meta, Struct, structs
 
 from trackgate import timestamps
 from trackgate.fidelity import CARRIED, Note, carry, leave, own_extras, time_of
@@ -88,7 +88,7 @@ CONTEXT_RULES = {"group_id": TEXT, "device_id": TEXT, "session_id": TEXT, "sourc
 class ThriveStackOptions(Options, frozen=True, kw_only=True):
     """What only a ThriveStack destination knows."""
 
-    token: str | None = None
+    token: Annotated[str, Meta(extra={"secret": True})] | None = None
     """A secret. With it, calls take the form of 2024: one object, `Authorization: Bearer TOKEN` beside `KEY`, to
     `api.dev.app.thrivestack.ai`. Without it, today's: an array, `x-api-key`, to `api.app.thrivestack.ai`."""
     anonymous: Literal["dead", "filter", "as-user-id", "sdk"] = "dead"
