@@ -251,8 +251,8 @@ class Outbox(Protocol):
     ) -> Sequence[Delivery]:
         """The first held delivery of each lane (and those aside) that is due by ``now``, the oldest first.
 
-        One that is handed out is not handed out again until it is settled. ``undue`` takes the due time for reached:
-        for a probe.
+        One that is handed out is not handed out again until it is settled. ``undue`` takes the due time for reached
+        and goes by the due times alone: for probes, where those that failed take turns.
         """
 
     async def settle(self, settlements: Sequence[Settlement]) -> None:

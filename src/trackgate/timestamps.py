@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 import msgspec
 
@@ -27,8 +27,3 @@ def spell(moment: datetime) -> str:
         timespec = "microseconds" if moment.microsecond % 1000 else "milliseconds"
     text = moment.isoformat(timespec=timespec)
     return text.removesuffix("+00:00") + "Z" if text.endswith("+00:00") else text
-
-
-def spell_utc(moment: datetime) -> str:
-    """The same instant in UTC."""
-    return spell(moment.astimezone(UTC))

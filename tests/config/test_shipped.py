@@ -8,7 +8,7 @@ import sys
 import tomllib
 from pathlib import Path
 
-import jsonschema  # type: ignore[import-untyped]
+import jsonschema
 import pytest
 
 from trackgate import vendors

@@ -234,6 +234,21 @@ def test_a_403_for_one_user_alone_ends_dead_and_the_others_flow(tmp_path):
     assert [line["reason"] for line in logs if line["event"] == "delivery.died"] == ["status_403"]
 
 
+def test_those_that_were_turned_away_take_turns_at_probing(tmp_path):
+    """After a long outage it is one user's event alone that is turned away; it must not be the only one that is tried."""
+
+    async def main(it):
+        await it.put("bad", *[f"u{n}" for n in range(30)])
+        await it.until(lambda: it.tally().waiting == 0)
+        return it.tally()
+
+    def rule(at, _n, user, _name):
+        return status(403) if at < 2 * HOUR or user == "bad" else OK
+
+    tally, _ = run(tmp_path, main, rule, concurrency=2)
+    assert (tally.delivered, tally.dead) == (30, 1)
+
+
 def test_a_poisonous_event_holds_its_user_for_the_patience_and_nobody_else(tmp_path):
     async def main(it):
         await it.put("u", "u", "u", "v", "v")

@@ -17,16 +17,11 @@ class FaultyDisk(apsw.VFS):
         super().__init__(name, "")
         self.name = name
         self.syncs = 0
-        self.opened: list[str] = []
         self.on_write: Callable[[], None] | None = None
         self.on_sync: Callable[[], None] | None = None
 
     def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> apsw.VFSFile:  # noqa: N802
         return _FaultyFile(self, name, flags)
-
-    def break_down(self) -> None:
-        """From now on every write and fsync fails."""
-        self.on_write = self.on_sync = input_output_error
 
     def mend(self) -> None:
         self.on_write = self.on_sync = None

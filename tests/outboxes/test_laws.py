@@ -300,6 +300,22 @@ def test_held_ones_come_the_oldest_first_and_at_most_as_many_as_asked(kind):
     holds(kind, law)
 
 
+def test_for_probes_those_held_take_turns(kind):
+    async def law(box):
+        await box.append([entry(n, "a") for n in range(3)])
+        taken = await box.take("a", 9)
+        await box.settle([Settlement(delivery=one, fate=Held(due=NOON, attempts=1)) for one in taken])
+        probed = []
+        for tries in range(6):
+            [one] = await box.take_held("a", NOON, 1, undue=True)
+            probed.append(one.event.id)
+            due = NOON + timedelta(seconds=tries + 1)
+            await box.settle([Settlement(delivery=one, fate=Held(due=due, attempts=one.attempts + 1))])
+        assert probed == ["0", "1", "2", "0", "1", "2"]
+
+    holds(kind, law)
+
+
 def test_what_is_given_back_comes_again_without_a_count(kind):
     async def law(box):
         await box.append([entry(n, "a") for n in range(4)])

@@ -63,7 +63,9 @@ class Place:
         return []
 
     def take_held(self, limit: int, *, undue: bool) -> list[tuple[int, int]]:
-        return self.hand_out([seq for seq in self.ready() if undue or self.due(seq) <= self.now()][:limit])
+        if undue:
+            return self.hand_out(sorted(sorted(self.ready(), key=self.due)[:limit]))
+        return self.hand_out([seq for seq in self.ready() if self.due(seq) <= self.now()][:limit])
 
     def ready(self) -> list[int]:
         return sorted(seq for seq, row in self.rows.items() if row.held and not row.hand and row.due)

@@ -115,7 +115,7 @@ with
 longest_due as (
     select * from unsettled
     where destination = :destination and due is not null and hand = 0 and due <= :now
-    order by due limit :candidates
+    order by due, seq limit :candidates
 ),
 next as (select * from longest_due order by seq limit :limit),
 sized as (

@@ -125,7 +125,8 @@ def _take_held(database: Database, account: Account, job: TakeHeld, hand: int) -
         _Waiting,
         destination=account.id,
         now=NEVER if job.now is None else job.now,
-        candidates=max(job.limit, CANDIDATES),
+        # For a probe the one that waited longest since it was last tried, so that all take turns; else the oldest.
+        candidates=job.limit if job.now is None else max(job.limit, CANDIDATES),
         limit=job.limit,
         bytes=MAX_BYTES,
     )
