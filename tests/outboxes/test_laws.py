@@ -308,7 +308,7 @@ def test_for_probes_those_held_take_turns(kind):
         probed = []
         for tries in range(6):
             [one] = await box.take_held("a", NOON, 1, undue=True)
-            probed.append(one.event.id)
+            probed += ids([one])
             due = NOON + timedelta(seconds=tries + 1)
             await box.settle([Settlement(delivery=one, fate=Held(due=due, attempts=one.attempts + 1))])
         assert probed == ["0", "1", "2", "0", "1", "2"]
