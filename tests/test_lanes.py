@@ -55,6 +55,16 @@ def test_what_was_held_already_is_no_follower():
     assert lanes.start() is again
 
 
+def test_the_bytes_that_wait_are_counted():
+    lanes = lanes_of(delivery(1, lane=1, size=5), delivery(2, lane=1, size=7), delivery(3, lane=2, size=11))
+    first = lanes.start()
+    assert lanes.size == 18
+    lanes.followers(first)
+    assert lanes.size == 11
+    lanes.drain()
+    assert lanes.size == 0
+
+
 def test_a_delivery_set_aside_holds_nobody_up():
     aside, follower = delivery(1, lane=1, aside=True), delivery(2, lane=1)
     lanes = lanes_of(aside, follower)

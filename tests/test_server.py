@@ -24,10 +24,15 @@ async def echo(scope, receive, send):
     await send({"type": "http.response.body", "body": body})
 
 
+async def turn_away(scope, receive, send):
+    await send({"type": "http.response.start", "status": 401, "headers": [(b"content-length", b"0")]})
+    await send({"type": "http.response.body", "body": b""})
+
+
 @asynccontextmanager
-async def serving(**bounds):
+async def serving(app=echo, **bounds):
     sock = Listen("127.0.0.1", 0).bind()
-    server = Server(echo, Bounds(**bounds), grace=1)
+    server = Server(app, Bounds(**bounds), grace=1)
     task = asyncio.create_task(server.serve(sockets=[sock]))
     try:
         yield int(address_of(sock).rpartition(":")[2])
@@ -66,6 +71,46 @@ def test_headers_that_are_too_long_are_refused(header):
     assert said.startswith(b"HTTP/1.1 431")
 
 
+def test_a_long_head_that_comes_in_one_piece_is_refused_before_its_call_is_made():
+    said = talk(
+        b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\nx-big: " + b"a" * 5000 + b"\r\n\r\n", header_bytes=4096
+    )
+    assert said.count(b"HTTP/1.1") == 1
+    assert said.startswith(b"HTTP/1.1 431")
+
+
+@pytest.mark.parametrize("size", [5_000, 60_000, 900_000])
+def test_a_body_is_no_header_however_it_is_cut(size):
+    """The last piece of a body comes with the end of its call, and counts towards no head."""
+    call = b"POST / HTTP/1.1\r\nhost: x\r\n%bcontent-length: %d\r\n\r\n%b"
+    said = talk(call % (b"", size, b"a" * size), call % (CLOSE, size, b"a" * size), header_bytes=4096)
+    assert said.count(b"HTTP/1.1 200") == said.count(b"HTTP/1.1") == 2
+    assert said.count(b"%d" % size) == 2
+
+
+@pytest.mark.parametrize("protocol", [b"h2c", b"websocket"])
+@pytest.mark.parametrize("cut", [0, 100, 160])
+def test_a_call_that_asks_for_another_protocol_is_read_as_it_is(protocol, cut):
+    """Java's HttpClient asks for h2c on each new connection; the body must not be lost over it."""
+    asked = b"connection: Upgrade, HTTP2-Settings\r\nhttp2-settings: AAMAAABkAAQAAP__\r\nupgrade: %b\r\n" % protocol
+    call = CALL % asked
+    said = talk(call[:cut], call[cut:] + CALL % CLOSE)
+    assert said.count(b"HTTP/1.1 200") == said.count(b"HTTP/1.1") == 2
+    assert said.count(b"\r\n\r\n5") == 2
+
+
+def test_what_is_left_of_a_body_after_its_reply_may_not_dawdle():
+    """A caller that was turned away holds no connection by never ending its body."""
+    said = talk(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\na", app=turn_away, header_timeout=0.05)
+    assert said.startswith(b"HTTP/1.1 401")
+
+
+def test_a_body_that_ends_after_its_reply_leaves_the_connection_open():
+    call = b"POST / HTTP/1.1\r\nhost: x\r\n%bcontent-length: 90000\r\n\r\n" + b"a" * 90_000
+    said = talk(call % b"", call % CLOSE, app=turn_away)
+    assert said.count(b"HTTP/1.1 401") == 2
+
+
 def test_headers_that_dawdle_are_refused():
     assert talk(b"POST / HTTP/1.1\r\nhost:", header_timeout=0.05).startswith(b"HTTP/1.1 408")
 
@@ -102,7 +147,14 @@ def test_beyond_the_connections_allowed_a_call_hears_503():
                 each.close()
             return said
 
-    assert asyncio.run(main()).startswith(b"HTTP/1.1 503")
+    said = asyncio.run(main())
+    assert said.startswith(b"HTTP/1.1 503")
+    assert b"retry-after: " in said
+
+
+def test_a_spared_path_is_answered_however_many_connections_there_are():
+    said = talk(CALL % CLOSE, connections=0, spared=frozenset({b"/"}))
+    assert said.startswith(b"HTTP/1.1 200")
 
 
 def test_stop_lets_the_call_in_hand_finish():

@@ -11,10 +11,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 from uuid_utils import uuid7
 
 from trackgate import vendors
+from trackgate.backlog import BacklogWatch
 from trackgate.clients.pyreqwest_engine import PyreqwestClient
 from trackgate.deliver.send import Sender
 from trackgate.deliver.worker import Plan, Worker
@@ -43,9 +44,6 @@ LARGEST_BACKLOG = 10 * 2**30
 
 WATCH = 5.0
 """Seconds between two looks at the backlog."""
-
-WARN_AT = (0.8, 0.5)
-"""Shares of the backlog limit at which a warning names the destination that fills it."""
 
 SHARE_OF_GRACE = 0.45
 """Of ``server.grace``: for the callers, then for the deliveries in flight; the rest is for closing the outbox."""
@@ -84,7 +82,6 @@ class Gateway:
         self._clock = clock
         self._workers: dict[str, Worker] = {}
         self._phase = "starting"
-        self._warned = 0.0
 
     async def run(self, announce: Callable[[str, str | None], None]) -> None:
         """Serve until a SIGTERM or SIGINT, then drain; ``announce`` hears the addresses once everything listens.
@@ -250,18 +247,13 @@ class Gateway:
             self._workers[name].wake()
 
     async def _watch(self, outbox: Outbox) -> None:
-        """Warn as the backlog passes each share of its limit, and again only after it went below."""
+        """Warn as the backlog fills."""
+        watch = BacklogWatch()
         while True:
             await self._clock.sleep(WATCH)
-            ledger = outbox.ledger()
-            share = ledger.backlog_bytes / ledger.backlog_limit if ledger.backlog_limit else 0.0
-            reached = next((mark for mark in WARN_AT if share >= mark), 0.0)
-            if reached > self._warned:
-                fullest = max(ledger.destinations, key=lambda name: ledger.destinations[name].backlog_bytes)
-                self._log.warning(
-                    "backlog.filling", share=round(share, 2), destination=fullest, limit_bytes=ledger.backlog_limit
-                )
-            self._warned = reached
+            filling = watch.look(outbox.ledger())
+            if filling is not None:
+                self._log.warning("backlog.filling", **asdict(filling))
 
 
 def _mint() -> str:

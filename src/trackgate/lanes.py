@@ -32,10 +32,16 @@ class Lanes:
         self._ready: list[tuple[int, Key]] = []
         self._busy: set[Key] = set()
         self._count = 0
+        self._size = 0
 
     def __len__(self) -> int:
         """How many wait, not counting those in flight."""
         return self._count
+
+    @property
+    def size(self) -> int:
+        """The bytes of those that wait."""
+        return self._size
 
     @property
     def in_flight(self) -> int:
@@ -49,6 +55,7 @@ class Lanes:
             queue = self._waiting.setdefault(key, deque())
             queue.append(delivery)
             self._count += 1
+            self._size += delivery.size
             if len(queue) == 1 and key not in self._busy:
                 heappush(self._ready, (delivery.seq, key))
 
@@ -58,9 +65,10 @@ class Lanes:
             return None
         _, key = heappop(self._ready)
         self._busy.add(key)
-        self._count -= 1
         queue = self._waiting[key]
         delivery = queue.popleft()
+        self._count -= 1
+        self._size -= delivery.size
         if not queue:
             del self._waiting[key]
         return delivery
@@ -81,13 +89,15 @@ class Lanes:
         queue = self._waiting.pop(key, deque())
         if staying := deque(each for each in queue if each.held):
             self._waiting[key] = staying
-        self._count -= len(queue) - len(staying)
-        return [each for each in queue if not each.held]
+        leaving = [each for each in queue if not each.held]
+        self._count -= len(leaving)
+        self._size -= sum(each.size for each in leaving)
+        return leaving
 
     def drain(self) -> list[Delivery]:
         """Take out everything that waits."""
         left = [delivery for queue in self._waiting.values() for delivery in queue]
         self._waiting.clear()
         self._ready.clear()
-        self._count = 0
+        self._count = self._size = 0
         return left

@@ -84,14 +84,16 @@ class Delivery(Struct, frozen=True, kw_only=True):
     """One event owed to one destination, handed out.
 
     ``attempts`` counts the attempts that were started before (a crash in mid-air counts as one). ``parks`` counts
-    those that ended in a Park. ``since`` is the destination's up-time (seconds, see ``Standing``) at the first
-    failure, from which the age counts. ``step`` is the call to resume at.
+    those that were forbidden while others passed (``trackgate.retry.PARKS``). ``since`` is the destination's up-time
+    (seconds, see ``Standing``) at the first failure, from which the age counts. ``step`` is the call to resume at.
     """
 
     seq: int
     destination: str
     lane: int
     event: Event
+    size: int = 0
+    """Bytes of the event as stored."""
     hops: int = 0
     held: bool = False
     attempts: int = 0

@@ -33,8 +33,10 @@ REFUSALS = {"status_404": 5, "status_405": 5, "status_410": 5}
 REFUSALS_ELSE = 20
 """Refusals in a row after which a destination is parked: a wrong URL must not kill a million events."""
 
+FORBIDDEN = "status_403"
 PARKS = 2
-"""An event that earned this many Parks and earns another while others pass is refused: the fault is its own."""
+"""An event that was forbidden this often while others passed, and is once more, is refused: the fault is its own.
+Only a 403 can be an event's own: a key that is refused (401) is the destination's, however often it is."""
 
 PROBE_FIRST = 1.0
 """Seconds to the first probe of a destination that went down."""
@@ -118,11 +120,12 @@ def judge(outcome: Outcome, delivery: Delivery, health: Health, policy: RetryPol
         case Retry():
             return _retry(outcome, delivery, health, policy, now)
         case Park(reason=reason):
-            if health.up and delivery.parks >= PARKS:
+            own = health.up and reason == FORBIDDEN
+            if own and delivery.parks >= PARKS:
                 return Verdict(
                     Dead(reason, "others pass at this destination, this event keeps being turned away"), health
                 )
-            return _park(reason, delivery, health, policy, now)
+            return _park(reason, replace(delivery, parks=delivery.parks + own), health, policy, now)
         case Refuse(reason=reason):
             return _refuse(reason, delivery, health, policy, now)
         case _:
@@ -183,7 +186,7 @@ def _park(reason: str, delivery: Delivery, health: Health, policy: RetryPolicy, 
     held = Held(
         due=now.wall,
         attempts=delivery.attempts + 1,
-        parks=delivery.parks + 1,
+        parks=delivery.parks,
         since=delivery.since,
         step=delivery.step,
         aside=delivery.aside,

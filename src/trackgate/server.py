@@ -7,19 +7,27 @@ import socket
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+import httptools
 import uvicorn
 from msgspec import Struct
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 if TYPE_CHECKING:
     from asyncio.events import TimerHandle
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
 KEEP_ALIVE = 75
 """Seconds that an idle connection stays open: longer than most clients and proxies keep theirs."""
 
 TICK = 1.0
 """Seconds between two updates of the Date header."""
+
+CROWDED = b"Too many connections are open; try again later."
+COME_BACK = b"5"
+"""Seconds of Retry-After when there are too many connections."""
+
+HOP_BY_HOP = frozenset({b"upgrade", b"connection", b"http2-settings"})
+"""The headers that ask for another protocol on this connection."""
 
 
 class Listen(Struct, frozen=True):
@@ -66,6 +74,8 @@ class Bounds(Struct, frozen=True, kw_only=True):
     header_timeout: float = 10.0
     """Seconds from the first byte of a call (or the connection) to the end of its headers."""
     connections: int = 1024
+    spared: frozenset[bytes] = frozenset()
+    """Paths that are answered however many connections there are: a probe that fails would only make it worse."""
 
 
 class Server(uvicorn.Server):
@@ -83,7 +93,6 @@ class Server(uvicorn.Server):
             server_header=False,
             proxy_headers=False,
             timeout_keep_alive=KEEP_ALIVE,
-            limit_concurrency=bounds.connections,
             timeout_graceful_shutdown=max(int(grace), 1),
         )
         super().__init__(config)
@@ -113,7 +122,13 @@ class GuardedProtocol(HttpToolsProtocol):
     bounds: Bounds = Bounds()
     _timer: TimerHandle | None = None
     _in_headers = True
-    _header_bytes = 0
+    _unended = 0
+    """Bytes of a head whose end has not come yet."""
+    _fields = 0
+    """Bytes of the request line and the header fields that have come."""
+    _messages = 0
+    """Calls whose last byte has come."""
+    _refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -124,37 +139,94 @@ class GuardedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        if self._in_headers and not self.transport.is_closing():
-            self._header_bytes += len(data)
-            if self._header_bytes > self.bounds.header_bytes:
-                self._refuse(b"431 Request Header Fields Too Large", b"The request's headers are too long.")
+        messages = self._messages
+        self._unset_keepalive_if_required()
+        self._parse(data)
+        # Where a call ended in it, it is not all of one head; what began behind that is measured with its fields.
+        if self._in_headers and messages == self._messages:
+            self._unended += len(data)
+            if self._unended > self.bounds.header_bytes:
+                self._refuse_head()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self._fields = 0
         self._expect_headers()
+
+    def on_url(self, url: bytes) -> None:
+        self._fields += len(url)
+        super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._in_headers:  # trailers are not wanted, and must not add up
+            self._fields += len(name) + len(value) + len(b": \r\n")
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
+        if self._fields > self.bounds.header_bytes:
+            self._refuse_head()
         self._in_headers = False
-        self._header_bytes = 0
+        self._unended = 0
         self._forget_timer()
+        if self._refused or self._upgrading:
+            return
+        crowded = len(self.connections) > self.bounds.connections and self.url not in self.bounds.spared
+        self.app = _crowded if crowded else self.config.loaded_app
         super().on_headers_complete()
 
+    def on_body(self, body: bytes) -> None:
+        if not self._refused:
+            super().on_body(body)
+
     def on_message_complete(self) -> None:
-        super().on_message_complete()
+        self._messages += 1
         self._in_headers = True
+        if self._refused or self._upgrading:
+            return
+        if self.cycle.response_complete:
+            self._forget_timer()
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if not self._in_headers and self.cycle.response_complete:
+            # Turned away unread: the rest of the body, which goes nowhere, gets as long as headers do.
+            self._expect(self.transport.close)
+
+    @property
+    def _upgrading(self) -> bool:
+        return self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT"
+
+    def _parse(self, data: bytes) -> None:
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as asked:
+            if self._upgrading:
+                self._decline_upgrade(data[asked.args[0] :])
+        except httptools.HttpParserError:
+            self.logger.warning("Invalid HTTP request received.")
+            self._refuse(b"400 Bad Request", b"This is no valid HTTP/1.1 request.")
+
+    def _decline_upgrade(self, rest: bytes) -> None:
+        """Read the call again as if it had not asked for another protocol (Java's HttpClient asks for h2c each time).
+
+        The parser passes over the body of such a call.
+        """
+        head = [self.parser.get_method() + b" " + self.url + b" HTTP/" + self.parser.get_http_version().encode()]
+        head += [name + b": " + value for name, value in self.headers if name not in HOP_BY_HOP]
+        self.parser = httptools.HttpRequestParser(self)
+        self._parse(b"\r\n".join(head) + b"\r\n\r\n" + rest)
 
     def _expect_headers(self) -> None:
         self._in_headers = True
+        self._expect(self._too_slow)
+
+    def _expect(self, otherwise: Callable[[], None]) -> None:
         self._forget_timer()
-        self._timer = self.loop.call_later(self.bounds.header_timeout, self._too_slow)
+        self._timer = self.loop.call_later(self.bounds.header_timeout, otherwise)
 
     def _too_slow(self) -> None:
-        if self._header_bytes:
+        if self._unended or self._fields:
             self._refuse(b"408 Request Timeout", b"The request's headers did not arrive in time.")
         else:
             self.transport.close()
@@ -164,8 +236,23 @@ class GuardedProtocol(HttpToolsProtocol):
             self._timer.cancel()
             self._timer = None
 
+    def _refuse_head(self) -> None:
+        self._refuse(b"431 Request Header Fields Too Large", b"The request's headers are too long.")
+
     def _refuse(self, status: bytes, words: bytes) -> None:
+        self._refused = True
         if not self.transport.is_closing():
             head = b"HTTP/1.1 %b\r\ncontent-type: text/plain\r\nconnection: close\r\ncontent-length: %d\r\n\r\n"
             self.transport.write(head % (status, len(words)) + words)
             self.transport.close()
+
+
+async def _crowded(_scope: Any, _receive: Any, send: Any) -> None:
+    headers = [
+        (b"content-type", b"text/plain"),
+        (b"content-length", str(len(CROWDED)).encode()),
+        (b"retry-after", COME_BACK),
+        (b"connection", b"close"),
+    ]
+    await send({"type": "http.response.start", "status": 503, "headers": headers})
+    await send({"type": "http.response.body", "body": CROWDED, "more_body": False})

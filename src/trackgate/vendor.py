@@ -133,8 +133,8 @@ class Vendor(ABC):
         """
 
     @abstractmethod
-    def accept(self, endpoint: Endpoint, ids: tuple[str, ...]) -> Reply:
-        """The documented success, for the events with these ids."""
+    def accept(self, endpoint: Endpoint, ids: tuple[str, ...], *, user_id: str | None = None) -> Reply:
+        """The documented success, for the events with these ids; ``user_id`` is the first one's, as the caller said."""
 
     @abstractmethod
     def reject(self, problem: Problem) -> Reply:

@@ -249,6 +249,41 @@ def test_those_that_were_turned_away_take_turns_at_probing(tmp_path):
     assert (tally.delivered, tally.dead) == (30, 1)
 
 
+def test_what_was_being_taken_while_its_lane_came_to_be_held_waits_too(tmp_path):
+    """The outbox hands out a user's second event just as the first one fails: the order holds."""
+
+    class Slow(Awaited):
+        async def take(self, name, limit):
+            taken = await self.__getattr__("take")(name, limit)
+            await asyncio.sleep(0.5)
+            return taken
+
+    async def main(it):
+        it.worker._outbox = Slow(it.outbox._inner)
+        await it.put("u")
+        await it.until(lambda: it.upstream.flying["u"] == 1)
+        await it.put("u")
+        await it.until(lambda: it.tally().delivered == 2)
+        return it.upstream.taken()
+
+    taken, _ = run(tmp_path, main, lambda _at, n, *_: OK if n else status(500), takes=0.3, base=5.0)
+    assert taken == [("u", "e1"), ("u", "e2")]
+
+
+def test_large_events_are_brought_in_a_few_at_a_time(tmp_path):
+    async def main(it):
+        big = [event(n, user_id=f"u{n}", properties={"p": "x" * 2**20}) for n in range(40)]
+        await it.outbox.append([Entry(each, lane_of(each), frozenset({"there"})) for each in big])
+        most = 0
+        while it.tally().delivered < 40:
+            most = max(most, it.worker._lanes.size)
+            await asyncio.sleep(0.05)
+        return most
+
+    most, _ = run(tmp_path, main, always(OK), concurrency=1, takes=0.2)
+    assert 2**20 < most < 14 * 2**20
+
+
 def test_a_poisonous_event_holds_its_user_for_the_patience_and_nobody_else(tmp_path):
     async def main(it):
         await it.put("u", "u", "u", "v", "v")

@@ -104,6 +104,16 @@ def test_the_documented_call_is_stored_before_it_is_answered_in_the_vendors_word
     assert reply.content == vendor.accept(vendor.endpoints[0], ("id-1",)).body
 
 
+def test_appizers_users_call_hears_the_callers_own_id_back():
+    reply = post(gateway(Shelf()), url="/appizer/v1/users", json={"user_id": "user_123", "email": "a@b.c"})
+    assert reply.json() == {
+        "success": True,
+        "user_id": "usr_id-1",
+        "external_id": "user_123",
+        "message": "User saved successfully",
+    }
+
+
 @pytest.mark.parametrize("vendor", VENDORS.values(), ids=VENDORS)
 @pytest.mark.parametrize(
     ("failure", "again"), [(OutboxFull("backlog"), "30"), (OutboxFull("disk"), "30"), (OutboxUnavailable("x"), "5")]

@@ -511,6 +511,38 @@ def test_below_the_free_space_floor_new_events_are_refused_and_old_ones_settled(
     asyncio.run(run())
 
 
+def test_on_a_short_disk_what_is_settled_goes_before_its_time_and_what_is_owed_stays(kind, monkeypatch):
+    free = [10**9]
+
+    def statvfs(_: Path) -> os.statvfs_result:
+        return os.statvfs_result((4096, 1, *[free[0]] * 3, 0, 0, 0, 0, 255))
+
+    monkeypatch.setattr(os, "statvfs", statvfs)
+
+    async def run():
+        box = await kind.open(min_free=1000)
+        await box.append([entry(n, "a", properties={"p": "x" * 5000}) for n in range(200)])
+        await box.settle(settled(await box.take("a", 150)))
+        file = kind.directory / "outbox.db"
+        free[0] = 999
+        kind.clock.seconds += 2
+        with pytest.raises(OutboxFull):
+            await box.append([entry(999, "a")])
+
+        async def forgotten():
+            kind.clock.seconds += 2
+            with pytest.raises(OutboxFull):
+                await box.append([entry(999, "a")])
+            return await box.find("event-149") is None and file.stat().st_size < 200 * 5000
+
+        await eventually(forgotten)
+        assert await box.find("event-150") is not None
+        assert len(await box.take("a", 99)) == 50
+        await box.close()
+
+    asyncio.run(run())
+
+
 def test_a_request_that_cannot_be_done_fails_alone(kind):
     """``not a number`` is no attempt count: the constraint refuses it, and those who share the commit do not notice."""
 

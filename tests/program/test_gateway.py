@@ -219,6 +219,8 @@ def test_a_full_backlog_is_the_vendors_503_and_what_is_queued_flows(tmp_path):
         assert last.headers["retry-after"]
         assert set(last.json()) >= {"error", "message", "code"}
         accepted = sum(reply.status_code == 200 for reply in replies)
+        warned = until(lambda: [line for line in gateway.log() if line["event"] == "backlog.filling"])
+        assert warned[0]["destination"] in VENDORS
         its.mend()
         until(lambda: all(of(metrics(gateway), "delivered_total", name) == accepted for name in VENDORS))
         until(lambda: send(gateway, 1).status_code == 200)

@@ -187,6 +187,12 @@ def test_a_batch_gets_an_id_an_event(bench: Bench, name: str, path: str, headers
     assert (call["events"], call["users"], call["problems"]) == (["a", "b"], ["u"], [])
 
 
+def test_appizers_users_call_hears_the_callers_own_id_back(bench: Bench) -> None:
+    headers = {"authorization": "Bearer key"}
+    reply = bench.ask("POST", "/appizer/v1/users", headers=headers, json={"user_id": "user_123"})
+    assert (reply.status_code, reply.json()["external_id"]) == (200, "user_123")
+
+
 def test_a_path_of_no_vendor_is_a_404_that_says_where_to_look(bench: Bench) -> None:
     for path in ("/nobody/v1/track", "/v1/track", "/-/nothing", "/userpilotx/v1/track"):
         reply = bench.ask("POST", path, json={})

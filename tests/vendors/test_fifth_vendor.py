@@ -55,7 +55,7 @@ class Toy(Vendor):
             user_id=required(wire.who, "who"), properties=wire.more or {}, extras=extras,
         )),)
 
-    def accept(self, endpoint, ids):
+    def accept(self, endpoint, ids, *, user_id=None):
         return Reply(status=204)
 
     def reject(self, problem):

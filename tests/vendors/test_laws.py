@@ -284,7 +284,7 @@ def _batch(vendor: Vendor, endpoint: Endpoint, items: list[Any]) -> Call:
 def test_its_own_acceptance_means_delivered(vendor: Vendor):
     for endpoint in vendor.endpoints:
         ids = ("id-0", "id-1") if endpoint.batch else ("id-0",)
-        reply = vendor.accept(endpoint, ids)
+        reply = vendor.accept(endpoint, ids, user_id="user_123")
         assert vendor.classify(reply) == Delivered()
         assert reply.body == b"" or isinstance(msgspec.json.decode(reply.body), dict)
 

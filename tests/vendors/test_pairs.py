@@ -528,6 +528,57 @@ IDENTIFY_TABLE: list[tuple[str, Any, str, Any, list[str]]] = [
         {"user_id": "u1", "metadata": {"email": "a@b.c", "phone": "+1", "plan": "pro"}},
         ["origin.dropped"],
     ),
+    (
+        "appizer",
+        APPIZER_USER,
+        "thrivestack",
+        [
+            {
+                "user_id": "u1",
+                "traits": {"user_email": "a@b.c", "phone": "+1", "plan": "pro"},
+                "timestamp": RECEIVED,
+                "context": {"origin": "web"},
+            }
+        ],
+        ["timestamp.made-up", "origin.changed", "traits.changed"],
+    ),
+    (
+        "appizer",
+        {**APPIZER_USER, "origin": "marketing"},
+        "thrivestack",
+        [
+            {
+                "user_id": "u1",
+                "traits": {"user_email": "a@b.c", "phone": "+1", "plan": "pro"},
+                "timestamp": RECEIVED,
+                "context": {"source": "marketing"},
+            }
+        ],
+        ["timestamp.made-up", "traits.changed"],
+    ),
+    (
+        "appizer",
+        APPIZER_USER,
+        "flywheel",
+        {
+            "event": {
+                "event": "identify",
+                "user_id": "u1",
+                "timestamp": RECEIVED,
+                "event_id": OURS,
+                "identify": True,
+                "properties": {"email": "a@b.c", "phone": "+1", "plan": "pro", "source": "web"},
+            }
+        },
+        [
+            "kind.changed",
+            "name.made-up",
+            "identify.made-up",
+            "timestamp.made-up",
+            "event_id.made-up",
+            "origin.carried",
+        ],
+    ),
 ]
 
 
@@ -634,6 +685,12 @@ def test_thrivestack_with_a_token_gets_one_object_as_documented_in_2024():
     assert body["event_name"] == "user_subscribed"
 
 
+def test_thrivestack_with_a_token_gets_the_traits_that_were_documented_in_2024():
+    encoded = convert("flywheel", "track", FLYWHEEL, "thrivestack", token="T")
+    traits = {"email": "john.doe@company.com", "name": "John Doe", "phone": "+1-555-0123", "price": 99.99}
+    assert bodies(encoded)[0]["traits"] == traits
+
+
 @pytest.mark.parametrize(
     ("body", "destination", "options", "expected"),
     [
@@ -679,6 +736,12 @@ def test_metadata_over_userpilots_limit_is_unsupported():
     with pytest.raises(Unsupported) as caught:
         convert("userpilot", "track", body, "userpilot")
     assert caught.value.reason == "metadata_too_large"
+
+
+def test_userpilots_limit_is_of_event_metadata_and_not_of_a_users():
+    metadata = {f"note_{number}": "x" * 1_000 for number in range(20)}
+    (said,) = bodies(convert("userpilot", "identify", {"user_id": "u1", "metadata": metadata}, "userpilot"))
+    assert said["metadata"] == metadata
 
 
 def test_a_timestamp_with_no_utc_date_is_unsupported_at_thrivestack():

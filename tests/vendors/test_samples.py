@@ -516,7 +516,12 @@ def test_the_documented_successes():
         "message": "Event tracked successfully",
     }
     assert body_of(appizer.accept(endpoint("appizer", "/v1/events/batch"), ("a", "b")))["processed_count"] == 2
-    assert body_of(appizer.accept(endpoint("appizer", "/v1/users"), ids))["user_id"] == "usr_evt_1"
+    assert body_of(appizer.accept(endpoint("appizer", "/v1/users"), ids, user_id="user_123")) == {
+        "success": True,
+        "user_id": "usr_evt_1",
+        "external_id": "user_123",
+        "message": "User saved successfully",
+    }
 
 
 def test_the_documented_errors():

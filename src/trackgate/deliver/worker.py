@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from trackgate.deliver.held_timer import HeldTimer
 from trackgate.deliver.send import Tried
-from trackgate.lanes import Lanes
+from trackgate.lanes import Key, Lanes, key_of
 from trackgate.model import Retry
 from trackgate.outbox import Dead, Delivery, Fate, Held, OutboxError, Settlement, Standing
 from trackgate.retry import Health, Moment, RetryPolicy, aged, judge
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 WINDOW = 512
 """Deliveries that are kept in memory, at most, beyond those in flight."""
+
+WINDOW_BYTES = 8 * 2**20
+"""Bytes of events in memory at which no more are taken."""
 
 FRESH_PROBES = 8
 """While stopped, this many probes may bring in an event that was never tried; then the held ones take turns."""
@@ -74,6 +77,8 @@ class Worker:
         self._stopping = False
         self._timer = HeldTimer(clock, plan.policy.max_delay)
         self._fresh_probes = 0
+        self._overtaken: set[Key] = set()
+        self._ended = asyncio.Event()
         self._target = plan.target()
         self._health = Health(
             standing=Standing(), limit=plan.concurrency, slots=plan.concurrency, as_of=clock.monotonic()
@@ -102,6 +107,7 @@ class Worker:
             self._launch()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._news.wait(), max(seconds, SHORTEST))
+        self._ended.set()
 
     async def stop(self, grace: float) -> None:
         """Start nothing more, let what is in flight end within ``grace`` seconds, give the rest back."""
@@ -112,6 +118,8 @@ class Worker:
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._ended.wait(), grace)
         with suppress(OutboxError):
             await self._outbox.give_back(self._lanes.drain())
             await self._outbox.stand(self._plan.name, aged(self._health, self._moment()).standing)
@@ -133,21 +141,35 @@ class Worker:
         pause = self._health.paused_until - self._clock.monotonic()
         if pause > 0:
             return pause
-        room = WINDOW - len(self._lanes)
-        if room > WINDOW // 2:
+        if self._hungry():
+            room = WINDOW - len(self._lanes)
             await self._timer.refresh(self._outbox, self._plan.name)
             if self._timer.seconds() <= 0:
                 self._lanes.add(await self._outbox.take_held(self._plan.name, self._timer.reached(), room))
                 self._timer.stale = True
                 await self._timer.refresh(self._outbox, self._plan.name)
             if self._outbox.has_news(self._plan.name):
-                self._lanes.add(await self._outbox.take(self._plan.name, room))
-        return min(self._timer.seconds(), IDLE)
+                await self._take(room)
+            return min(self._timer.seconds(), IDLE)
+        return IDLE  # the end of a call calls for the next look
+
+    def _hungry(self) -> bool:
+        """Whether memory has room enough to be worth a look into the log."""
+        return len(self._lanes) < WINDOW // 2 and self._lanes.size < WINDOW_BYTES
+
+    async def _take(self, limit: int) -> None:
+        """Bring in the next of the log, but for those whose lane came to be held while we asked: they wait behind it."""
+        self._overtaken.clear()
+        taken = await self._outbox.take(self._plan.name, limit)
+        late = [Settlement(delivery=one, fate=_unchanged(one)) for one in taken if key_of(one) in self._overtaken]
+        self._lanes.add(one for one in taken if key_of(one) not in self._overtaken)
+        if late:
+            await self._settle(late)
 
     async def _probe(self) -> float:
         """While stopped: at the appointed time, one delivery; of a lane that failed and of others by turns."""
         wait = self._health.probe_at - self._clock.monotonic()
-        if self._tasks:
+        if self._lanes.in_flight:
             return IDLE  # the end of the call calls for the next look
         if wait > 0:
             return wait
@@ -160,7 +182,7 @@ class Worker:
         """Launch a probe: an event that was never tried, or the held one that waited longest."""
         name = self._plan.name
         if fresh and not len(self._lanes) and self._outbox.has_news(name):
-            self._lanes.add(await self._outbox.take(name, 1))
+            await self._take(1)
         elif not fresh:
             self._lanes.add(await self._outbox.take_held(name, self._timer.now(), 1, undue=True))
         launched = self._launch_one()
@@ -181,11 +203,11 @@ class Worker:
             return
         while self._lanes.in_flight < self._health.slots and self._launch_one():
             pass
-        if len(self._lanes) < WINDOW // 2 and self._outbox.has_news(self._plan.name):
+        if self._hungry() and self._outbox.has_news(self._plan.name):
             self._news.set()
 
     def _launch_one(self) -> bool:
-        delivery = self._lanes.start()
+        delivery = None if self._stopping else self._lanes.start()
         if delivery is None:
             return False
         task = asyncio.create_task(self._deliver(delivery))
@@ -202,7 +224,7 @@ class Worker:
             fate = self._judge(tried, delivery)
             after = self._health.standing
             await self._settle([Settlement(delivery=delivery, fate=fate, attempts=tried.attempts)])
-            if isinstance(fate, Held):
+            if isinstance(fate, Held) and not fate.aside:
                 await self._hold_followers(delivery)
             self._timer.stale |= delivery.held or isinstance(fate, Held)
             self._tell(delivery, tried, fate)
@@ -210,7 +232,7 @@ class Worker:
         finally:
             self._lanes.release(delivery)
             self._launch()
-            if self._timer.stale or not self._health.up:
+            if self._timer.stale or self._timer.seconds() <= 0 or not self._health.up:
                 self._news.set()
 
     async def _try(self, delivery: Delivery) -> Tried:
@@ -223,15 +245,19 @@ class Worker:
     def _judge(self, tried: Tried, delivery: Delivery) -> Fate:
         if isinstance(tried.result, Dead):
             return tried.result
-        verdict = judge(tried.result, delivery, self._health, self._plan.policy, self._moment())
+        moment = self._moment()
+        verdict = judge(tried.result, delivery, self._health, self._plan.policy, moment)
+        if self._health.paused_until <= moment.monotonic < verdict.health.paused_until:
+            seconds = round(verdict.health.paused_until - moment.monotonic)
+            self._log.warning("destination.paused", seconds=seconds)
         self._health = verdict.health
         return verdict.fate
 
     async def _hold_followers(self, delivery: Delivery) -> None:
-        """What memory has behind a held delivery waits behind it in the outbox."""
+        """What memory has behind a held delivery waits behind it in the outbox, and what is just being taken will."""
+        self._overtaken.add(key_of(delivery))
         if followers := self._lanes.followers(delivery):
-            held = [Settlement(delivery=one, fate=_unchanged(one)) for one in followers]
-            await self._settle(held)
+            await self._settle([Settlement(delivery=one, fate=_unchanged(one)) for one in followers])
 
     async def _settle(self, settlements: list[Settlement]) -> None:
         """Record it, however long the outbox takes: what happened upstream cannot be taken back."""

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 PREFLIGHT_AGE = "600"
 
+SURPLUS = 16 * 2**20
+"""Bytes of a body over its limit that are read and thrown away: a caller that is cut off while it sends often never
+hears its 413."""
+
 
 class Gone(Exception):  # noqa: N818 - nobody is left to hear a reply
     """The caller hung up before its call was whole."""
@@ -72,7 +76,7 @@ class Edge:
         except Gone:
             return
         source = found.source if isinstance(found, Turned) else found.source.name
-        reply = replace(reply, headers={**reply.headers, **self._marks, **self._cors(found, headers)})
+        reply = replace(reply, headers={**reply.headers, **self._marks, **self._cors(found, path, headers)})
         await _write(send, reply)
         self._metrics.answered(source, reply.status, self._clock.monotonic() - start)
 
@@ -84,6 +88,8 @@ class Edge:
             return await self._intake.take(found, Call(url=path, headers=headers, body=body))
         except Problem as problem:
             return self._reject(found, problem)
+        except Gone:
+            raise
         except Exception:  # noqa: BLE001 - the outermost edge of the way in: nothing was promised, nothing is kept
             self._log.exception("ingest.stumbled")
             words = "Trackgate stumbled over this call and kept nothing of it; try again."
@@ -112,7 +118,8 @@ class Edge:
         if headers.get("content-encoding", "identity").lower() != "identity":
             raise Problem(ProblemKind.ENCODING, "Compressed bodies are not taken; send the JSON as it is.")
         length = headers.get("content-length", "0")
-        if length.isdigit() and int(length) > limit:
+        waits = "expect" in headers  # for our word, and can be told before it sends
+        if length.isdecimal() and int(length) > limit + (0 if waits else SURPLUS):
             raise _too_large(limit)
         try:
             async with asyncio.timeout(self._body_timeout):
@@ -121,9 +128,11 @@ class Edge:
             words = f"The body did not arrive within {self._body_timeout:g} s."
             raise Problem(ProblemKind.TIMEOUT, words) from None
 
-    def _cors(self, found: Door | Turned, headers: Mapping[str, str]) -> dict[str, str]:
+    def _cors(self, found: Door | Turned, path: str, headers: Mapping[str, str]) -> dict[str, str]:
+        """Lets a listed page read the reply, also that it was turned away."""
         origin = headers.get("origin")
-        if origin is None or isinstance(found, Turned) or origin not in found.source.cors:
+        doors = self._doors.candidates(path) if isinstance(found, Turned) else (found,)
+        if origin is None or not any(origin in door.source.cors for door in doors):
             return {}
         exposed = "trackgate-event-id, trackgate-batch-id, retry-after"
         return {"access-control-allow-origin": origin, "access-control-expose-headers": exposed, "vary": "origin"}
@@ -152,10 +161,12 @@ async def _collect(receive: Receive, limit: int) -> bytes:
             raise Gone
         part = message.get("body", b"")
         size += len(part)
-        if size > limit:
+        if size <= limit:
+            parts.append(part)
+        more = message.get("more_body", False)
+        if size > limit + SURPLUS or (size > limit and not more):
             raise _too_large(limit)
-        parts.append(part)
-        if not message.get("more_body", False):
+        if not more:
             return b"".join(parts) if len(parts) > 1 else part
 
 

@@ -100,10 +100,12 @@ def _pick(path: str, doors: Sequence[Door], headers: Mapping[str, str]) -> Door 
         keyless = [door for door, _ in of_form if not door.keys]
         problem = _ambiguous(path, keyless) if len(keyless) > 1 and len(keyless) == len(of_form) else _wrong(vendor)
         return Turned(problem, vendor, of_form[0][0].source.name if len(of_form) == 1 else "")
+    vendor = doors[0].source.vendor
+    if headers.get("authorization", "").strip():
+        return Turned(_wrong(vendor), vendor)  # a credential, in the form of none of them
     keyless = [door for door in doors if not door.keys]
     if len(keyless) == 1:
         return keyless[0]
-    vendor = doors[0].source.vendor
     return Turned(_ambiguous(path, keyless) if keyless else _unauthorized(vendor, headers), vendor)
 
 
@@ -150,8 +152,9 @@ def _stranger(door: Door, headers: Mapping[str, str]) -> Turned | None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a Host header (port or not) names this machine's loopback; a name that only looks like it does not."""
-    name = host if host.endswith("]") else host.rpartition(":")[0] or host
+    """Whether a host (bare, or a Host header with its port) is this machine's loopback; a look-alike name is not."""
+    bare = host.endswith("]") or (host.count(":") > 1 and not host.startswith("["))  # an IPv6 address without a port
+    name = host if bare else host.rpartition(":")[0] or host
     try:
         return name.lower() == "localhost" or ip_address(name.strip("[]")).is_loopback
     except ValueError:

@@ -61,11 +61,14 @@ class Intake(Struct, frozen=True, kw_only=True):
         decoded = door.source.vendor.decode(call, door.endpoint, receipt)
         entries = [self._entry(each.event, call, hops, index) for index, each in enumerate(decoded)]
         appended = await self._append(entries)
-        self._tell(decoded, entries, appended)
-        reply = door.source.vendor.accept(door.endpoint, tuple(each.id for each in appended))
+        ids = tuple(each.id for each in appended)
+        reply = door.source.vendor.accept(door.endpoint, ids, user_id=entries[0].event.user_id)
         if door.endpoint.batch is None or len(appended) == 1:
+            self._tell(decoded, entries, appended)
             return replace(reply, headers={**reply.headers, EVENT_ID: appended[0].id})
-        return replace(reply, headers={**reply.headers, BATCH_ID: self.mint()})
+        batch_id = self.mint()
+        self._tell(decoded, entries, appended, batch_id=batch_id)
+        return replace(reply, headers={**reply.headers, BATCH_ID: batch_id})
 
     def _entry(self, event: Event, call: Call, hops: int, index: int) -> Entry:
         routed = self.router.route(event)
@@ -89,7 +92,9 @@ class Intake(Struct, frozen=True, kw_only=True):
             words = "Trackgate cannot store events right now; try again later."
             raise Problem(ProblemKind.UNAVAILABLE, words, retry_after=COME_BACK) from None
 
-    def _tell(self, decoded: Sequence[Decoded], entries: Sequence[Entry], appended: Sequence[Appended]) -> None:
+    def _tell(
+        self, decoded: Sequence[Decoded], entries: Sequence[Entry], appended: Sequence[Appended], **batch: str
+    ) -> None:
         for each, entry, result in zip(decoded, entries, appended, strict=True):
             codes = [note.code for note in each.notes]
             tell = self.log.warning if codes or result.conflict else self.log.info
@@ -102,6 +107,7 @@ class Intake(Struct, frozen=True, kw_only=True):
                 duplicate=result.duplicate,
                 conflict=result.conflict,
                 notes=codes,
+                **batch,
             )
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+import msgspec
 from litestar import Litestar, MediaType, Response, asgi, get
+from litestar.exceptions import HTTPException
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from litestar import Request
     from litestar.types import HTTPScope, Receive, Scope, Send
 
     from trackgate.ingest.asgi import Edge
@@ -47,5 +50,13 @@ def build(edge: Edge, ready: Callable[[], tuple[bool, dict[str, Any]]], metrics:
         route_handlers=[livez, readyz, show_metrics, vendors],
         openapi_config=None,
         logging_config=None,
+        exception_handlers={HTTPException: _refused},
         debug=False,
     )
+
+
+def _refused(_: Request[Any, Any, Any], refusal: HTTPException) -> Response[bytes]:
+    """Trackgate's own paths take GET only, and say so as its other replies do."""
+    body = msgspec.json.encode({"error": f"{refusal.detail}; send a GET.", "status": refusal.status_code})
+    headers = {**(refusal.headers or {}), "allow": "GET"}
+    return Response(body, status_code=refusal.status_code, media_type=MediaType.JSON, headers=headers)

@@ -115,6 +115,10 @@ class Database:
         """Move everything from the write-ahead log into the file, fsynced, and cut the log to nothing."""
         self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
 
+    def free_bytes(self) -> int:
+        """What the file holds and does not use."""
+        return int(self._connection.pragma("freelist_count")) * int(self._connection.pragma("page_size"))
+
     def shrink(self, *, spare: int, pages: int) -> bool:
         """Give a few free pages back to the file system, but keep some to spare; whether there are more to give."""
         free = int(self._connection.pragma("freelist_count")) - spare

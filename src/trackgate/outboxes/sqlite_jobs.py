@@ -110,6 +110,7 @@ class Handed(Struct, array_like=True):
     since: float | None
     step: str | None
     aside: bool
+    size: int
     body: str
 
     def delivery(self, destination: str) -> Delivery:
@@ -119,6 +120,7 @@ class Handed(Struct, array_like=True):
             destination=destination,
             lane=self.lane,
             event=_EVENT.decode(self.body),
+            size=self.size,
             hops=self.hops,
             held=self.held,
             attempts=self.attempts,

@@ -46,6 +46,11 @@ class Room:
         """Whether there is too little to take new events."""
         return self._look() < self._min_free
 
+    def shortage(self) -> int:
+        """Bytes that would have to become free before new events are taken again and the ballast fits; 0 if enough."""
+        free = self._look()
+        return self._min_free + BALLAST - free if free < self._min_free else 0
+
     def ran_out(self) -> bool:
         """Throw off the ballast, because a write found no space; whether there was any."""
         self._looked, self._free = self._clock.monotonic(), -1
@@ -57,7 +62,7 @@ class Room:
 
     def restock(self) -> None:
         """Take the ballast on board again, where there is room for it and more to spare."""
-        if self._ballast.exists() or self._look() < self._min_free + 2 * BALLAST:
+        if self._ballast.exists() or self._look() < self._min_free + BALLAST:
             return
         with suppress(OSError):
             self._reserve()
@@ -81,4 +86,6 @@ class Room:
             with suppress(OSError):
                 status = os.statvfs(self._directory)
                 self._free = status.f_bavail * status.f_frsize
+                if not self._ballast.exists():
+                    self._free -= BALLAST  # what it gave up is for draining, not for new events
         return self._free

@@ -1,4 +1,7 @@
-"""Retention: deletes what is settled and old, a little at a time. What is owed, held or dead stays."""
+"""Retention: deletes what is settled and old, a little at a time. What is owed, held or dead stays.
+
+Where the disk runs short, what is settled goes before its time: to be found later is worth less than to be accepted.
+"""
 
 from __future__ import annotations
 
@@ -37,14 +40,22 @@ class Sweep:
         self._max_bytes = max_bytes
         self._reached = 0
 
-    def chunk(self, database: Database, books: Books, now: int) -> bool:
-        """Do a little, in a transaction of its own if there is anything to do; whether the pass goes on."""
+    def chunk(self, database: Database, books: Books, now: int, shortage: int) -> bool:
+        """Do a little, in a transaction of its own if there is anything to do; whether the pass goes on.
+
+        Args:
+            database: outside a transaction.
+            books: change with it.
+            now: microseconds.
+            shortage: bytes that the disk is short of.
+
+        """
         old, reached, settled = database.read(
             "settled_events",
             tuple[int, int, list[tuple[int, int]]],
             after=self._reached,
             before=now - self._retention,
-            excess=max(books.stored_bytes - self._max_bytes, 0),
+            excess=max(books.stored_bytes - self._max_bytes, shortage - database.free_bytes() if shortage else 0, 0),
             limit=CHUNK,
         ) or (0, 0, [])
         keys = database.read("old_seen", int, before=now - self._dedupe_window, limit=CHUNK) or 0
@@ -52,7 +63,7 @@ class Sweep:
             self._forget(database, books, settled, now)
         # The log is in the order of time: one that is not old ends the pass.
         self._reached = reached if old == CHUNK else 0
-        more = database.shrink(spare=SPARE, pages=PAGES)
+        more = database.shrink(spare=0 if shortage else SPARE, pages=PAGES)
         return CHUNK in {old, keys} or more
 
     def _forget(self, database: Database, books: Books, settled: list[tuple[int, int]], now: int) -> None:

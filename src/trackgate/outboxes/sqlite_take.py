@@ -100,7 +100,7 @@ def _take(database: Database, books: Books, account: Account, limit: int, hand: 
         database.run("order_lanes", rows=sorted(lanes), now=now)
     _advance(books, account, rows)
     return [
-        Handed(row.seq, row.lane, row.hops, row.attempts, False, 0, None, None, False, row.body)  # noqa: FBT003
+        Handed(row.seq, row.lane, row.hops, row.attempts, False, 0, None, None, False, row.size, row.body)  # noqa: FBT003
         for row in rows
         if not row.behind
     ]
@@ -144,6 +144,7 @@ def _take_held(database: Database, account: Account, job: TakeHeld, hand: int) -
             row.since,
             row.step,
             bool(row.aside),
+            row.size,
             row.body,
         )
         for row in rows

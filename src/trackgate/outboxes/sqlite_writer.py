@@ -35,6 +35,10 @@ LOOK_AFTER = 1.0
 """Seconds that the age of the oldest waiting event may lag behind."""
 BUSY_SWEEP = 0.1
 """Seconds between two chunks of a sweep while requests keep coming."""
+COMPLAIN_EVERY = 10.0
+"""Seconds between two lines about a disk that stays full."""
+SHORT_SWEEP = 2.0
+"""Seconds between two sweeps while the disk is short of space."""
 
 # What a statement was given can be at fault for these; for any other, the storage is.
 _OWN_FAULTS = (apsw.ConstraintError, apsw.MismatchError, apsw.TooBigError, apsw.RangeError, apsw.SQLError)
@@ -91,6 +95,7 @@ class Writer:
         self._sweeping = True
         self._next_sweep = clock.monotonic()
         self._next_oldest = clock.monotonic()
+        self._next_complaint = clock.monotonic()
         self._hand = 0
         self._pause = FIRST_PAUSE
         self._retry_at = 0.0
@@ -195,12 +200,18 @@ class Writer:
     def _refusal(self, backlog: int) -> OutboxFull | None:
         if backlog >= self._limits.max_backlog:
             return OutboxFull("backlog")
-        return OutboxFull("disk") if self._room.short() else None
+        if not self._room.short():
+            return None
+        self._next_sweep = min(self._next_sweep, self._clock.monotonic())
+        return OutboxFull("disk")
 
     def _ran_out(self, jobs: Sequence[Job]) -> None:
         """The disk is full: new events are refused, and what drains the queue is tried again without ballast."""
         had_ballast = self._room.ran_out()
-        self._say("outbox.ran_out_of_space", ballast_released=had_ballast)
+        self._next_sweep = self._clock.monotonic()
+        if had_ballast or self._clock.monotonic() >= self._next_complaint:
+            self._next_complaint = self._clock.monotonic() + COMPLAIN_EVERY
+            self._say("outbox.ran_out_of_space", ballast_released=had_ballast)
         appends = [job for job in jobs if isinstance(job, Append)]
         rest = [job for job in jobs if not isinstance(job, Append)]
         self._publish(Answered([(job, OutboxFull("disk")) for job in appends], self._snapshot()))
@@ -274,10 +285,13 @@ class Writer:
                 self._publish(Answered([], self._snapshot()))
             if now >= self._next_sweep or (self._sweeping and idle):
                 self._next_sweep = now + BUSY_SWEEP
-                self._sweeping = self._sweep.chunk(self._database, self._books, self._now())
+                shortage = self._room.shortage()
+                self._sweeping = self._sweep.chunk(self._database, self._books, self._now(), shortage)
                 if not self._sweeping:
+                    if shortage:
+                        self._database.checkpoint()  # only now does the file give back what it does not use
                     self._room.restock()
-                    self._next_sweep = now + EVERY
+                    self._next_sweep = now + (SHORT_SWEEP if shortage else EVERY)
         except apsw.FullError:
             self._room.ran_out()
             self._roll_back()

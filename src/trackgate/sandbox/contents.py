@@ -18,11 +18,12 @@ USERS = ("user_id", "anonymous_id")
 
 
 class Contents(Struct, frozen=True, kw_only=True):
-    """What a body holds; ``count`` is of events, at least 1."""
+    """What a body holds; ``user_id`` is the first that is named, ``count`` is of events, at least 1."""
 
     is_json: bool = False
     events: tuple[str, ...] = ()
     users: tuple[str, ...] = ()
+    user_id: str | None = None
     count: int = 1
 
 
@@ -43,6 +44,7 @@ def look(body: bytes, *, batch: bool) -> Contents:
         is_json=True,
         events=tuple(dict.fromkeys(said for name, said in found if name in NAMES)),
         users=tuple(dict.fromkeys(said for name, said in found if name in USERS)),
+        user_id=next((said for name, said in found if name == "user_id"), None),
         count=max(1, _count(value, batch=batch)),
     )
 

@@ -85,7 +85,7 @@ class Emulator:
         endpoint = _endpoint(vendor, call.url)
         seen = contents.look(call.body, batch=endpoint is not None and endpoint.batch is not None)
         problems = self._problems(vendor, call, endpoint, oversize=oversize)
-        reply = self._word(vendor, call, endpoint, problems, seen.count)
+        reply = self._word(vendor, endpoint, problems, seen)
         failure = self.failures.strike(vendor.name, seen)
         if failure is not None and failure.status is not None:
             reply = _failing(vendor, failure.status, failure.retry_after)
@@ -116,15 +116,13 @@ class Emulator:
         key = self._keys.get(vendor.name)
         return key is not None and key not in vendor.credentials(call.headers)
 
-    def _word(
-        self, vendor: Vendor, call: Call, endpoint: Endpoint | None, problems: Sequence[Problem], events: int
-    ) -> Reply:
+    def _word(self, vendor: Vendor, endpoint: Endpoint | None, problems: Sequence[Problem], seen: Contents) -> Reply:
         if endpoint is None or problems:
             reply = vendor.reject(problems[0])
             if reply.status == 405:
                 return structs.replace(reply, headers={**reply.headers, "allow": "POST"})
             return reply
-        return vendor.accept(endpoint, tuple(self._mint() for _ in range(events)))
+        return vendor.accept(endpoint, tuple(self._mint() for _ in range(seen.count)), user_id=seen.user_id)
 
     def _remember(
         self,

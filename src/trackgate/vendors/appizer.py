@@ -132,9 +132,10 @@ class Appizer(Vendor):
         items = batch_of(wire.events, MAX_BATCH, "events")
         return tuple(_read_event(item, receipt, index) for index, item in enumerate(items))
 
-    def accept(self, endpoint: Endpoint, ids: tuple[str, ...]) -> Reply:
+    def accept(self, endpoint: Endpoint, ids: tuple[str, ...], *, user_id: str | None = None) -> Reply:
         if endpoint.kind == "identify":
-            return json_reply(200, {"success": True, "user_id": f"usr_{ids[0]}", "message": "User saved successfully"})
+            user = stated({"user_id": f"usr_{ids[0]}", "external_id": user_id})
+            return json_reply(200, {"success": True, **user, "message": "User saved successfully"})
         if endpoint.batch is None:
             return json_reply(200, {"success": True, "event_id": ids[0], "message": "Event tracked successfully"})
         body = {"success": True, "processed_count": len(ids), "message": "Events tracked successfully"}

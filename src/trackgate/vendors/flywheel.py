@@ -129,7 +129,7 @@ class Flywheel(Vendor):
         )
         return (Decoded(event),)
 
-    def accept(self, endpoint: Endpoint, ids: tuple[str, ...]) -> Reply:
+    def accept(self, endpoint: Endpoint, ids: tuple[str, ...], *, user_id: str | None = None) -> Reply:
         return json_reply(200, {"success": True, "message": "Event tracked successfully"})
 
     def reject(self, problem: Problem) -> Reply:

@@ -65,10 +65,16 @@ PROPERTIES = {**CARRIED, "context.ip": "ip_address"}
 """Its own SDK calls the address `ip_address`."""
 
 TRAITS = {"email": "user_email", "full_name": "user_name"}
-"""A property of the other dialects -> the trait that the Identify page documents."""
+"""A property of the other dialects -> the trait that today's Identify page documents."""
+
+TRAITS_2024 = {"full_name": "name"}
+"""The same in the form of 2024, which documents `email` and `name`."""
 
 ORIGIN = "product"
 """`context.source` where nobody said: the vendor's own default."""
+
+ORIGINS = {"product", "marketing"}
+"""What today's page knows as `context.source`."""
 
 UNGROUPED = "signed_up"
 """The one event that today's page lets go without `context.group_id`."""
@@ -157,7 +163,7 @@ class ThriveStack(Vendor):
             return tuple(read(item, receipt, index) for index, item in enumerate(items))
         return (read(body, receipt, None),)
 
-    def accept(self, endpoint: Endpoint, ids: tuple[str, ...]) -> Reply:
+    def accept(self, endpoint: Endpoint, ids: tuple[str, ...], *, user_id: str | None = None) -> Reply:
         """Both documented shapes in one: `response_id` of 2025, `eventId` of 2026."""
         what = "Event tracked" if endpoint.kind == "track" else "User identified"
         body = {"success": True, "message": f"{what} successfully", "response_id": ids[0], "eventId": ids[0]}
@@ -337,7 +343,7 @@ def _say_identify(event: Event, user_id: str, target: Target, notes: list[Note])
     timestamp = _say_time(event, notes)
     context = _say_context(event, notes)
     leave(event, ThriveStack.native, notes)
-    traits = event.properties if event.vendor == ThriveStack.name else _traits(event.properties, notes)
+    traits = event.properties if event.vendor == ThriveStack.name else _traits(event.properties, target, notes)
     body = {
         **own_extras(event, ThriveStack.name, notes),
         "user_id": user_id,
@@ -349,14 +355,15 @@ def _say_identify(event: Event, user_id: str, target: Target, notes: list[Note])
 
 def _say_profile(event: Event, user_id: str, target: Target) -> Call:
     """The identify call before a track event that asks for one: its properties are the traits."""
-    body = {"user_id": user_id, "traits": _traits(event.properties, []), "timestamp": _say_time(event, [])}
+    body = {"user_id": user_id, "traits": _traits(event.properties, target, []), "timestamp": _say_time(event, [])}
     return _call(target, IDENTIFY, body)
 
 
-def _traits(properties: dict[str, Any], notes: list[Note]) -> dict[str, Any]:
+def _traits(properties: dict[str, Any], target: Target, notes: list[Note]) -> dict[str, Any]:
+    names = TRAITS_2024 if _ours(target.options).token else TRAITS
     traits = {}
     for key, value in properties.items():
-        name = TRAITS.get(key, key)
+        name = names.get(key, key)
         if name != key and name not in properties:
             notes.append(Note("traits", "changed", f"properties.{key}", {f"properties.{name}": value}))
             traits[name] = value
@@ -383,8 +390,21 @@ def _say_context(event: Event, notes: list[Note]) -> dict[str, Any]:
     if event.anonymous_id and not device_id and all(note.field != "anonymous_id" for note in notes):
         device_id = event.anonymous_id
         notes.append(Note("anonymous_id", "changed", "anonymous_id", {"context.device_id": device_id}))
-    ours = {"group_id": said.group_id, "device_id": device_id, "session_id": said.session_id, "source": said.origin}
-    return {**said.other, **stated(ours)}
+    origin = _say_origin(event, notes)
+    ours = {"group_id": said.group_id, "device_id": device_id, "session_id": said.session_id}
+    return {**said.other, **stated({**ours, **origin})}
+
+
+def _say_origin(event: Event, notes: list[Note]) -> dict[str, Any]:
+    """Where the event says it comes from: another dialect's free words are no `source` here, and keep their name."""
+    origin = event.context.origin
+    if origin is None or origin in ORIGINS or event.vendor == ThriveStack.name:
+        return {"source": origin}
+    if "origin" in event.context.other:
+        notes.append(Note("origin", "dropped", "context.origin"))
+        return {}
+    notes.append(Note("origin", "changed", "context.origin", {"context.other.origin": origin}))
+    return {"origin": origin}
 
 
 def _call(target: Target, endpoint: Endpoint, body: dict[str, Any]) -> Call:

@@ -39,7 +39,7 @@ API_VERSION = "2020-09-22"
 """``X-API-Version``: required by the Track Event page, absent from its OpenAPI; every known client sends it."""
 
 MAX_METADATA = 10 * 1024
-"""Bytes of event metadata that the data model allows."""
+"""Bytes of event metadata that the data model allows; a user's is bounded by number (500 properties), not by size."""
 
 TRACK = Endpoint(path="/v1/track")
 IDENTIFY = Endpoint(path="/v1/identify", kind="identify")
@@ -100,7 +100,7 @@ class Userpilot(Vendor):
         )
         return (Decoded(event),)
 
-    def accept(self, endpoint: Endpoint, ids: tuple[str, ...]) -> Reply:
+    def accept(self, endpoint: Endpoint, ids: tuple[str, ...], *, user_id: str | None = None) -> Reply:
         """202 Accepted; the documents show no body."""
         return Reply(status=202, headers={"content-type": "application/json"})
 
@@ -125,7 +125,7 @@ class Userpilot(Vendor):
         if event.kind == "identify":
             return Encoded((_say_identify(event, user_id, target, notes),), tuple(notes))
         calls = [_say_profile(event, user_id, target)] if event.identify else []
-        metadata = _primitives(carry(event, self.native, notes), notes)
+        metadata = _event_metadata(carry(event, self.native, notes), notes)
         body = {**own_extras(event, self.name, notes), "user_id": user_id, "event_name": event.name}
         calls.append(_call(target, TRACK, _with_metadata(body, metadata)))
         return Encoded(tuple(calls), tuple(notes))
@@ -180,7 +180,7 @@ def _say_identify(event: Event, user_id: str, target: Target, notes: list[Note])
         company = {"id": event.context.group_id, **company}
     if company:
         body["company"] = company
-    metadata = _primitives(event.properties, notes)
+    metadata = flatten(event.properties, notes, nulls=True)
     return _call(target, IDENTIFY, _with_metadata(body, metadata))
 
 
@@ -190,7 +190,7 @@ def _say_profile(event: Event, user_id: str, target: Target) -> Call:
     return _call(target, IDENTIFY, _with_metadata(body, flatten(event.properties, [], nulls=True)))
 
 
-def _primitives(properties: dict[str, Any], notes: list[Note]) -> dict[str, Any]:
+def _event_metadata(properties: dict[str, Any], notes: list[Note]) -> dict[str, Any]:
     metadata = flatten(properties, notes, nulls=True)
     if len(json_body(metadata)) > MAX_METADATA:
         raise Unsupported("metadata_too_large", f"the metadata is over Userpilot's {MAX_METADATA} bytes")
