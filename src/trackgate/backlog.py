@@ -1,4 +1,4 @@
-"""When to warn that the backlog fills: at 50 % and at 80 % of its limit, with the name of the destination that fills it."""
+"""When to warn that the backlog fills: at 50 % and 80 % of its limit, naming the destination that fills it."""
 
 from __future__ import annotations
 

@@ -235,7 +235,7 @@ def test_a_403_for_one_user_alone_ends_dead_and_the_others_flow(tmp_path):
 
 
 def test_those_that_were_turned_away_take_turns_at_probing(tmp_path):
-    """After a long outage it is one user's event alone that is turned away; it must not be the only one that is tried."""
+    """After a long outage one user's event alone is turned away; it must not be the only one that is tried."""
 
     async def main(it):
         await it.put("bad", *[f"u{n}" for n in range(30)])

@@ -103,6 +103,17 @@ def test_other_methods_and_other_paths_are_turned_away_with_words_that_help():
     assert doors(*EVERY).find("POST", "/nothing", HOST).vendor is None
 
 
+def test_at_the_root_the_credential_picks_the_words_of_an_error():
+    """Other documented calls of a vendor get that vendor's own 404, its own 405 where it shares the path."""
+    found = doors(*KEYED).find("POST", "/v1/audiences", BEARER)
+    assert turned(found) is ProblemKind.NOT_FOUND
+    assert found.vendor is VENDORS["appizer"]
+    assert "/v1/users" in found.problem.message
+    assert doors(*KEYED).find("PUT", "/v1/events", BEARER).vendor is VENDORS["appizer"]
+    assert doors(*EVERY).find("POST", "/v1/companies/identify", {"authorization": "Token x"}).vendor is VENDORS["userpilot"]
+    assert doors(*EVERY).find("POST", "/api/group", {"authorization": "Bearer x"}).vendor is None
+
+
 def test_a_keyless_source_takes_loopback_hosts_only():
     for host in ("example.com", "127.evil.example", "", "10.0.0.1:8080"):
         found = doors(*EVERY).find("POST", "/appizer/v1/events", {"host": host})

@@ -158,7 +158,7 @@ class Worker:
         return len(self._lanes) < WINDOW // 2 and self._lanes.size < WINDOW_BYTES
 
     async def _take(self, limit: int) -> None:
-        """Bring in the next of the log, but for those whose lane came to be held while we asked: they wait behind it."""
+        """Bring in the next of the log; those whose lane came to be held while we asked wait behind it instead."""
         self._overtaken.clear()
         taken = await self._outbox.take(self._plan.name, limit)
         late = [Settlement(delivery=one, fate=_unchanged(one)) for one in taken if key_of(one) in self._overtaken]

@@ -65,10 +65,11 @@ class Doors:
         """The door that a call may use."""
         doors = self.candidates(path)
         if not doors:
-            return self._nowhere(path)
+            return self._nowhere(path, headers)
         if method != "POST":
             problem = Problem(ProblemKind.METHOD, f"{method} is not taken here; send a POST.")
-            return Turned(problem, doors[0].source.vendor, doors[0].source.name if len(doors) == 1 else "")
+            vendor = _spoken(doors, headers) or doors[0].source.vendor
+            return Turned(problem, vendor, doors[0].source.name if len(doors) == 1 else "")
         found = self._admit(doors[0], headers) if path in self._own else _pick(path, doors, headers)
         if isinstance(found, Turned):
             return found
@@ -79,12 +80,23 @@ class Doors:
             return door
         return Turned(_unauthorized(door.source.vendor, headers), door.source.vendor, door.source.name)
 
-    def _nowhere(self, path: str) -> Turned:
+    def _nowhere(self, path: str, headers: Mapping[str, str]) -> Turned:
+        """A 404: in the words of the source that the path names, else of the vendor whose credential is shown."""
         first, _, _ = path.removeprefix("/").partition("/")
         source = self._sources.get(first)
-        paths = sorted(self._root) if source is None else [f"/{first}{each.path}" for each in source.vendor.endpoints]
-        problem = Problem(ProblemKind.NOT_FOUND, f"There is nothing at this path. POST is taken at {', '.join(paths)}.")
-        return Turned(problem, source.vendor if source else None, source.name if source else "")
+        vendor = source.vendor if source is not None else _spoken(self._own.values(), headers)
+        taken = sorted(self._root) if vendor is None else [each.path for each in vendor.endpoints]
+        paths = ", ".join(taken if source is None else [f"/{first}{each}" for each in taken])
+        problem = Problem(ProblemKind.NOT_FOUND, f"There is nothing at this path. POST is taken at {paths}.")
+        return Turned(problem, vendor, source.name if source is not None else "")
+
+
+def _spoken(doors: Iterable[Door], headers: Mapping[str, str]) -> Vendor | None:
+    """The one vendor that a caller speaks, as far as its credential tells: by the key, else by the form."""
+    shown = [(door, door.source.vendor.credentials(headers)) for door in doors]
+    of_form = {door.source.vendor.name: door.source.vendor for door, keys in shown if keys}
+    known = {door.source.vendor.name: door.source.vendor for door, keys in shown if keys and _matches(door, keys)}
+    return next((next(iter(found.values())) for found in (known, of_form) if len(found) == 1), None)
 
 
 def _pick(path: str, doors: Sequence[Door], headers: Mapping[str, str]) -> Door | Turned:
