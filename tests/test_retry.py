@@ -182,3 +182,17 @@ def test_whatever_happens_some_call_may_be_made_later(steps):
         assert 1 <= state.slots <= state.limit
         assert state.probe_at <= now + 30 + 3
         assert state.paused_until <= now + 3
+
+
+@pytest.mark.parametrize("reason", ["status_401", "status_402", "status_302"])
+def test_only_a_403_can_be_an_events_own_fault(reason):
+    """A rotated key that some of the upstream's machines know already must not kill what waits."""
+    verdict = judge(Park(reason), delivery(1, parks=9), health(), POLICY, moment(1))
+    assert isinstance(verdict.fate, Held)
+    assert verdict.health.standing.state == "parked"
+
+
+def test_a_403_counts_against_an_event_only_while_others_pass():
+    first = after([Park("status_403")])
+    probe = judge(Park("status_403"), delivery(1), first.health, POLICY, moment(99))
+    assert (first.fate.parks, probe.fate.parks) == (1, 0)

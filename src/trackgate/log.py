@@ -16,6 +16,7 @@ import queue
 import select
 import sys
 import threading
+import time
 from datetime import UTC, date, datetime
 from enum import Enum
 from pathlib import PurePath
@@ -41,6 +42,10 @@ Level = Literal["debug", "info", "warning", "error"]
 
 ROOM: Final = 10_000
 """Lines that may wait for the reader: some 5 MB."""
+
+GATHER: Final = 0.005
+"""Seconds that the first of some lines waits for others: waking this thread for each one costs those who log more than
+the line itself."""
 
 FRAMES: Final = 12
 """The innermost frames of a traceback that are kept."""
@@ -100,6 +105,8 @@ class LineWriter:
         lines: list[bytes] = []
         size = 0
         line = self._waiting.get()
+        if line is not None:
+            time.sleep(GATHER)
         while line is not None:
             lines.append(line)
             size += len(line)

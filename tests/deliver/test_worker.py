@@ -461,3 +461,97 @@ def test_a_wall_clock_that_was_set_back_while_stopped_stalls_for_the_longest_wai
         return it.clock.monotonic()
 
     assert run(tmp_path, rest, always(OK))[0] <= 660
+
+
+def test_probes_come_as_soon_as_they_are_due(tmp_path):
+    """Waits double from one second: the end of a call itself calls for the next look, on every version of asyncio."""
+
+    async def main(it):
+        await it.put(*[f"u{n}" for n in range(20)])
+        await it.until(lambda: it.tally().delivered == 20)
+        return sorted(at for at, *_, answer, _ in it.upstream.calls if answer is not OK)
+
+    times, _ = run(tmp_path, main, lambda at, *_: OK if at > 20 else status(503))
+    probes = [at for at in times if at > 0.5]
+    assert [round(at) for at in probes] == [1, 3, 7, 15]
+
+
+@pytest.mark.parametrize("number", [401, 403])
+def test_a_rotated_key_that_not_every_machine_knows_yet_kills_nothing(tmp_path, number):
+    """An hour without, then one call in three passes for a while: what waited is all delivered."""
+
+    async def main(it):
+        await it.put(*[f"u{n}" for n in range(40)])
+        await it.until(lambda: it.tally().waiting == 0)
+        return it.tally()
+
+    def rule(at, n, *_):
+        known = at > HOUR + 120 or (at > HOUR and n % 3 == 0)
+        return OK if known else status(number)
+
+    tally, _ = run(tmp_path, main, rule)
+    assert (tally.delivered, tally.dead) == (40, 0)
+
+
+def test_a_full_memory_waits_for_a_call_to_end_and_not_busily(tmp_path):
+    """One held event is due while a slow upstream keeps memory full."""
+    looks = []
+
+    async def main(it):
+        look = it.worker._look
+
+        async def counted():
+            looks.append(it.clock.monotonic())
+            return await look()
+
+        it.worker._look = counted
+        await it.put("u")
+        await it.until(lambda: it.tally().held == 1)
+        await it.put(*[f"u{n}" for n in range(699)])
+        await it.until(lambda: it.tally().delivered == 700)
+        return it.upstream.taken()
+
+    taken, _ = run(tmp_path, main, lambda _at, n, *_: OK if n else status(500), concurrency=4, takes=2.0)
+    assert len(set(taken)) == 700
+    assert len(looks) < 4 * 700
+
+
+def test_a_pause_that_the_upstream_asked_for_is_told_once(tmp_path):
+    async def main(it):
+        await it.put("u0", "u1", "u2")
+        await it.until(lambda: it.tally().delivered == 3)
+
+    _, logs = run(tmp_path, main, lambda _at, n, *_: OK if n > 2 else status(429, **{"retry-after": "9" * 40}))
+    paused = [line for line in logs if line["event"] == "destination.paused"]
+    assert [line["seconds"] for line in paused] == [DAY]
+
+
+def test_nothing_is_started_after_the_stop(tmp_path):
+    """A probe whose event comes out of the outbox while we stop is given back, not sent and forgotten."""
+
+    async def main(it):
+        outbox = it.worker._outbox
+
+        class Slow:
+            def __getattr__(self, name):
+                return getattr(outbox, name)
+
+            async def take(self, *request):
+                taken = await outbox.take(*request)
+                await asyncio.sleep(0.5)
+                return taken
+
+        it.worker._outbox = Slow()
+        await it.put("u")
+        await asyncio.sleep(0.1)
+        await it.worker.stop(5.0)
+        return len(it.upstream.calls)
+
+    down = Standing(state="down", reason="status_503")
+    assert run(tmp_path, main, always(OK), standing=down)[0] == 0
+
+    async def rest(it):
+        await it.until(lambda: it.tally().waiting == 0)
+
+    _, logs = run(tmp_path, rest, always(OK))
+    assert [line["attempt"] for line in logs if line["event"] == "delivery.attempted"] == [1]

@@ -75,6 +75,15 @@ def test_a_wrong_key_never_falls_through_to_a_source_without_one():
     assert turned(mixed.find("POST", "/v1/events", BEARER)) is ProblemKind.UNAUTHORIZED
 
 
+@pytest.mark.parametrize("credential", ["Token t", "Basic dTpw", "Digest x", "Bearer"])
+def test_a_credential_in_nobodys_form_is_not_taken_for_none(credential):
+    """At the root; under its own name a keyless source asks for nothing."""
+    mixed = doors(source("keyed", "flywheel", "a-key"), source("open", "appizer"))
+    headers = {"authorization": credential, **HOST}
+    assert turned(mixed.find("POST", "/v1/events", headers)) is ProblemKind.UNAUTHORIZED
+    assert picked(mixed.find("POST", "/open/v1/events", headers)) == "open"
+
+
 def test_without_a_credential_the_only_keyless_source_is_picked():
     mixed = doors(source("fly", "flywheel", "raw-key"), source("open", "appizer"))
     assert picked(mixed.find("POST", "/v1/events", HOST)) == "open"
@@ -110,7 +119,10 @@ def test_at_the_root_the_credential_picks_the_words_of_an_error():
     assert found.vendor is VENDORS["appizer"]
     assert "/v1/users" in found.problem.message
     assert doors(*KEYED).find("PUT", "/v1/events", BEARER).vendor is VENDORS["appizer"]
-    assert doors(*EVERY).find("POST", "/v1/companies/identify", {"authorization": "Token x"}).vendor is VENDORS["userpilot"]
+    assert (
+        doors(*EVERY).find("POST", "/v1/companies/identify", {"authorization": "Token x"}).vendor
+        is VENDORS["userpilot"]
+    )
     assert doors(*EVERY).find("POST", "/api/group", {"authorization": "Bearer x"}).vendor is None
 
 
@@ -143,6 +155,9 @@ def test_a_keyed_source_asks_for_its_key_alone():
         ("127.1.2.3:80", True),
         ("[::1]:80", True),
         ("[::1]", True),
+        ("::1", True),
+        ("fe80::1", False),
+        ("2001:db8::1:8080", False),
         ("127.0.0.1.evil.example", False),
         ("localhost.evil.example:80", False),
         ("192.168.0.1", False),

@@ -175,6 +175,64 @@ def test_a_body_that_does_not_arrive_is_a_408():
     assert reply.status_code == 408
 
 
+def test_a_caller_that_hangs_up_is_neither_told_nor_counted():
+    """What a dying client leaves behind is no fault of ours, and was never received."""
+    shelf, sent = Shelf(), []
+
+    async def receive():
+        return {"type": "http.disconnect"}
+
+    async def send(message):
+        sent.append(message)
+
+    call = sample(VENDORS["appizer"])
+    headers = [(name.encode(), value.encode()) for name, value in {**call["headers"], "host": "localhost"}.items()]
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": call["url"],
+        "raw_path": call["url"].encode(),
+        "headers": headers,
+    }
+    with capture_logs() as logs:
+        asyncio.run(gateway(shelf)({**scope, "query_string": b"", "root_path": ""}, receive, send))
+    assert (sent, shelf.rejected, logs) == ([], [], [])
+
+
+@pytest.mark.parametrize(("headers", "read"), [({}, True), ({"expect": "100-continue"}, False)])
+def test_a_body_that_is_somewhat_too_long_is_read_to_its_end_unless_its_caller_waits_for_our_word(headers, read):
+    """A caller that is cut off while it sends often never hears why."""
+    parts = []
+
+    async def body():
+        for part in [b"x" * 1000] * 20:
+            parts.append(part)
+            yield part
+
+    call = sample(VENDORS["appizer"])
+    headers = {**call["headers"], **headers, "content-length": "20000"}
+    reply = post(gateway(Shelf(), max_body=5000), **{**call, "headers": headers, "content": body()})
+    assert reply.status_code == 413
+    assert (len(parts) == 20) == read
+
+
+def test_trackgates_own_paths_say_in_its_own_words_what_they_take():
+    for path in ("/livez", "/readyz", "/metrics"):
+        reply = post(gateway(Shelf()), path)
+        assert (reply.status_code, reply.headers["allow"]) == (405, "GET")
+        assert reply.json() == {"error": "Method Not Allowed; send a GET.", "status": 405}
+
+
+def test_the_id_of_a_batch_is_found_in_the_log():
+    call = sample(VENDORS["thrivestack"])
+    with capture_logs() as logs:
+        reply = post(
+            gateway(Shelf()), call["url"], headers=call["headers"], json=[{"event_name": "a", "user_id": "u"}] * 2
+        )
+    batch = reply.headers["trackgate-batch-id"]
+    assert [line["batch_id"] for line in logs if line["event"] == "event.accepted"] == [batch, batch]
+
+
 def test_a_batch_is_taken_whole_or_not_at_all():
     shelf = Shelf()
     event = {"event_name": "a", "user_id": "u"}
@@ -242,6 +300,15 @@ def test_a_listed_origin_may_preflight_and_read_the_reply():
     reply = post(app, **{**call, "headers": {**call["headers"], "origin": "https://a.example"}})
     assert reply.headers["access-control-allow-origin"] == "https://a.example"
     assert ask(app, "OPTIONS", "/v1/events", headers={**asked, "origin": "https://b.example"}).status_code == 403
+
+
+def test_a_listed_page_may_read_that_it_was_turned_away():
+    source = Source(name="web", vendor=VENDORS["appizer"], keys=(Secret("k"),), cors=("https://a.example",))
+    for origin, readable in (("https://a.example", True), ("https://b.example", False)):
+        headers = {"origin": origin, "authorization": "Bearer wrong"}
+        reply = post(gateway(Shelf(), source), "/v1/events", headers=headers, json={})
+        assert reply.status_code == 401
+        assert ("access-control-allow-origin" in reply.headers) is readable
 
 
 def test_neither_logs_nor_errors_repeat_what_the_caller_sent():
