@@ -192,10 +192,12 @@ def test_an_exception_is_its_type_and_its_place_never_its_message():
 
 
 def test_the_console_form_is_one_readable_line_a_fact():
-    values = {"source": "web", "reason": "no such user", "odd": "\x1b[31m\n\ud800", "empty": "", "count": 3}
+    """What says nothing (an empty text or list, ``None``, ``False``) is left out; a zero says something."""
+    values = {"source": "web", "reason": "no such user", "odd": "\x1b[31m\n\ud800", "count": 0}
+    values |= {"empty": "", "none": None, "notes": [], "duplicate": False}
     assert written(("event.rejected", values), style="console") == (
         "03:04:05.678 info    event.rejected           "
-        'source=web reason="no such user" odd="\\u001b[31m\\n\\\\ud800" empty="" count=3\n'
+        'source=web reason="no such user" odd="\\u001b[31m\\n\\\\ud800" count=0\n'
     )
 
 
@@ -207,6 +209,10 @@ def test_auto_is_readable_on_a_terminal_and_json_elsewhere():
         log.info("event.accepted", id="e1")
         lines.close()
         assert os.read(ours, 4096) == b"03:04:05.678 info    event.accepted           id=e1\r\n"
+        log, lines = configure(theirs, StoppedClock())
+        log.warning("event.rejected")
+        lines.close()
+        assert os.read(ours, 4096) == b"03:04:05.678 \x1b[33mwarning\x1b[0m event.rejected\r\n"
     finally:
         os.close(ours)
         os.close(theirs)

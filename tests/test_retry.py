@@ -146,6 +146,15 @@ def test_nothing_expires_at_a_destination_that_is_stopped(state):
     assert isinstance(verdict.fate, Held)
 
 
+@pytest.mark.parametrize("state", ["down", "parked"])
+@pytest.mark.parametrize("outcome", [Retry("status_500"), Park("status_401")])
+def test_a_probe_that_fails_costs_its_event_neither_an_attempt_nor_a_wait(state, outcome):
+    stopped = health(standing=Standing(state=state))
+    fate = judge(outcome, delivery(1, attempts=7, since=3.0), stopped, POLICY, moment(50)).fate
+    assert isinstance(fate, Held)
+    assert (fate.attempts, fate.since, fate.due) == (7, 3.0, NOON + timedelta(seconds=50))
+
+
 def test_up_time_stands_still_while_the_destination_is_stopped():
     assert aged(health(), moment(60)).standing.up_seconds == 60
     assert aged(health(standing=Standing(state="down")), moment(60)).standing.up_seconds == 0
@@ -195,4 +204,6 @@ def test_only_a_403_can_be_an_events_own_fault(reason):
 def test_a_403_counts_against_an_event_only_while_others_pass():
     first = after([Park("status_403")])
     probe = judge(Park("status_403"), delivery(1), first.health, POLICY, moment(99))
+    assert isinstance(first.fate, Held)
+    assert isinstance(probe.fate, Held)
     assert (first.fate.parks, probe.fate.parks) == (1, 0)

@@ -42,9 +42,6 @@ if TYPE_CHECKING:
 LARGEST_BACKLOG = 10 * 2**30
 """Bytes: the default of ``server.max_backlog`` is half of the disk's free space, and no more than this."""
 
-WATCH = 5.0
-"""Seconds between two looks at the backlog."""
-
 SHARE_OF_GRACE = 0.45
 """Of ``server.grace``: for the callers, then for the deliveries in flight; the rest is for closing the outbox."""
 
@@ -82,6 +79,7 @@ class Gateway:
         self._clock = clock
         self._workers: dict[str, Worker] = {}
         self._phase = "starting"
+        self._watch = BacklogWatch()
 
     async def run(self, announce: Callable[[str, str | None], None]) -> None:
         """Serve until a SIGTERM or SIGINT, then drain; ``announce`` hears the addresses once everything listens.
@@ -91,6 +89,7 @@ class Gateway:
             OutboxError: the data directory cannot be used.
 
         """
+        signalled = _signals()
         async with AsyncExitStack() as stack:
             listener = Listen.read(self._config.server.listen).bind()
             stack.callback(listener.close)
@@ -100,12 +99,11 @@ class Gateway:
             await self._start_workers(stack, destinations, outbox)
             server = self._server(outbox)
             serving = asyncio.create_task(server.serve(sockets=[listener]))
-            stack.callback(asyncio.create_task(self._watch(outbox)).cancel)
             self._phase = "ready"
             address = address_of(listener)
             self._log.info("gateway.started", listen=address, sandbox=sandbox_at, data=str(self._data()))
             announce(address, sandbox_at)
-            await _signalled()
+            await signalled.wait()
             self._phase = "draining"
             self._log.info("gateway.draining", grace=self._config.server.grace)
             server.stop()
@@ -140,7 +138,13 @@ class Gateway:
     async def _open_outbox(self, stack: AsyncExitStack) -> SqliteOutbox:
         server = self._config.server
         data = self._data()
-        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (Path(server.data), data):  # `mode` is for the last part of a path only
+            try:
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            except OSError as error:
+                raise OSError(
+                    f"the data directory {folder} cannot be made ({error.strerror}): name another as server.data"
+                ) from None
         outbox = await SqliteOutbox.open(
             data,
             self._clock,
@@ -153,7 +157,7 @@ class Gateway:
         )
         stack.push_async_callback(outbox.close)
         self._metrics = Metrics(outbox.ledger, self._in_flight, self._clock)
-        outbox.on_append(self._wake)
+        outbox.on_append(lambda owed: self._appended(outbox, owed))
         return outbox
 
     async def _start_workers(
@@ -180,7 +184,9 @@ class Gateway:
             tally = known.get(name)
             standing = tally.standing if tally is not None else Standing()
             if standing.reason == GONE:
-                standing = Standing(up_seconds=standing.up_seconds)
+                standing = Standing(since=self._clock.now(), up_seconds=standing.up_seconds)
+                await outbox.stand(name, standing)
+                self._log.info("destination.resumed", destination=name, was="parked", reason=GONE)
             running.append(asyncio.create_task(worker.run(standing)))
         stack.push_async_callback(self._stop_workers, running)
 
@@ -216,6 +222,7 @@ class Gateway:
             header_bytes=server.max_header_bytes,
             header_timeout=server.header_timeout,
             connections=server.max_connections,
+            spared=frozenset({b"/livez"}),
         )
         return Server(
             build(edge, lambda: self._ready(outbox), self._metrics.render), bounds, server.grace * SHARE_OF_GRACE
@@ -242,18 +249,13 @@ class Gateway:
     def _committed(self, seconds: float, _rows: int) -> None:
         self._metrics.committed(seconds)
 
-    def _wake(self, owed: frozenset[str]) -> None:
+    def _appended(self, outbox: Outbox, owed: frozenset[str]) -> None:
+        """After a commit that owes something: wake those who deliver it, and see whether the backlog fills."""
+        filling = self._watch.look(outbox.ledger())
+        if filling is not None:
+            self._log.warning("backlog.filling", **asdict(filling))
         for name in owed & self._workers.keys():
             self._workers[name].wake()
-
-    async def _watch(self, outbox: Outbox) -> None:
-        """Warn as the backlog fills."""
-        watch = BacklogWatch()
-        while True:
-            await self._clock.sleep(WATCH)
-            filling = watch.look(outbox.ledger())
-            if filling is not None:
-                self._log.warning("backlog.filling", **asdict(filling))
 
 
 def _mint() -> str:
@@ -278,8 +280,8 @@ def _shown(ledger: Ledger, name: str) -> dict[str, Any]:
     }
 
 
-async def _signalled() -> None:
-    """Wait for the first SIGTERM or SIGINT; a second one ends the process at once (what was promised is on disk)."""
+def _signals() -> asyncio.Event:
+    """Set at the first SIGTERM or SIGINT; a second one ends the process at once (what was promised is on disk)."""
     first = asyncio.Event()
 
     def on_signal(number: int) -> None:
@@ -290,7 +292,7 @@ async def _signalled() -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number)
-    await first.wait()
+    return first
 
 
 async def _stop_server(server: Server, serving: asyncio.Task[None]) -> None:

@@ -100,10 +100,17 @@ def going(destination: Destination, event: Event) -> Going:
 
 
 def _masked(vendor: Vendor, call: Call) -> OutCall:
-    headers = dict(call.headers)
-    for credential in vendor.credentials(call.headers):
-        headers = {name: value.replace(credential, MASK) for name, value in headers.items()}
+    credentials = vendor.credentials(call.headers)
+    headers = {name: _hidden(value, credentials) for name, value in call.headers.items()}
     return OutCall(call.method, call.url, headers, call.body.decode())
+
+
+def _hidden(value: str, credentials: tuple[str, ...]) -> str:
+    """A header's value, without the credential that it is or that stands behind its scheme."""
+    for credential in credentials:
+        if value == credential or value.endswith(f" {credential}"):
+            return value.removesuffix(credential) + MASK
+    return value
 
 
 def _filter(destination: Destination) -> Any:

@@ -19,6 +19,7 @@ import threading
 import time
 from datetime import UTC, date, datetime
 from enum import Enum
+from functools import partial
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -27,7 +28,7 @@ import structlog
 from structlog.typing import FilteringBoundLogger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from types import TracebackType
 
     from structlog.typing import EventDict, WrappedLogger
@@ -49,6 +50,10 @@ the line itself."""
 
 FRAMES: Final = 12
 """The innermost frames of a traceback that are kept."""
+
+COLOURS: Final = {"warning": "\x1b[33m", "error": "\x1b[31m", "critical": "\x1b[31m"}
+UNCOLOURED: Final = "\x1b[0m"
+"""On a terminal, the levels that want to be seen stand out."""
 
 _CHUNK = 64 * 1024
 _PLAIN = frozenset({str, int, float, bool, type(None)})
@@ -158,7 +163,7 @@ def configure(
 
     """
     console = style == "console" or (style == "auto" and os.isatty(fd))
-    render = _console if console else _json
+    render = partial(_console, colours=COLOURS if os.isatty(fd) else {}) if console else _json
 
     def say(level: str, event: str, facts: EventDict) -> bytes:
         return render(clock.now(), level, event, facts)
@@ -215,10 +220,15 @@ def _json(at: datetime, level: str, event: str, facts: EventDict) -> bytes:
         return msgspec.json.encode({_sound(key): _sound(value) for key, value in line.items()}) + b"\n"
 
 
-def _console(at: datetime, level: str, event: str, facts: EventDict) -> bytes:
-    pairs = " ".join(f"{key}={_bare(value)}" for key, value in _plain(facts).items())
+def _console(at: datetime, level: str, event: str, facts: EventDict, colours: Mapping[str, str]) -> bytes:
+    """Only what says something: no nulls, no empty lists, no ``False``."""
+    said = {key: value for key, value in _plain(facts).items() if value or type(value) in {int, float}}
+    pairs = " ".join(f"{key}={_bare(value)}" for key, value in said.items())
     clock = at.astimezone(UTC).strftime("%H:%M:%S.%f")[:-3]
-    return f"{clock} {level:<7} {_bare(event):<24} {pairs}".rstrip().encode("utf-8", "backslashreplace") + b"\n"
+    shown = f"{level:<7}"
+    if level in colours:
+        shown = f"{colours[level]}{shown}{UNCOLOURED}"
+    return f"{clock} {shown} {_bare(event):<24} {pairs}".rstrip().encode("utf-8", "backslashreplace") + b"\n"
 
 
 def _stamp(at: datetime) -> str:

@@ -158,6 +158,7 @@ class Problem(Exception):  # noqa: N818 - the domain's word
         index: the place in a batch, from 0.
         flaw: what is wrong with the field.
         retry_after: seconds, where trying again makes sense.
+        reason: for counts and logs, where it says more than the kind.
 
     """
 
@@ -170,6 +171,7 @@ class Problem(Exception):  # noqa: N818 - the domain's word
         index: int | None = None,
         flaw: Literal["missing", "type", "value"] = "value",
         retry_after: int | None = None,
+        reason: str | None = None,
     ) -> None:
         super().__init__(message)
         self.kind = kind
@@ -178,6 +180,7 @@ class Problem(Exception):  # noqa: N818 - the domain's word
         self.index = index
         self.flaw = flaw
         self.retry_after = retry_after
+        self.reason = reason or kind.name.lower()
 
     @property
     def status(self) -> int:

@@ -144,10 +144,13 @@ def _passed(health: Health, now: Moment) -> Health:
 
 
 def _retry(outcome: Retry, delivery: Delivery, health: Health, policy: RetryPolicy, now: Moment) -> Verdict:
+    after = _failed(outcome, health, policy, now)
+    if not health.up:
+        return Verdict(_waiting(outcome.reason, delivery, now), after)
     since = health.standing.up_seconds if delivery.since is None else delivery.since
     age = health.standing.up_seconds - since
     wait = max(delay(delivery.attempts + 1, policy, now.dice), outcome.after or 0.0)
-    others_pass = health.up and health.passed_at > since
+    others_pass = health.passed_at > since
     held = Held(
         due=now.wall + timedelta(seconds=wait),
         attempts=delivery.attempts + 1,
@@ -157,10 +160,22 @@ def _retry(outcome: Retry, delivery: Delivery, health: Health, policy: RetryPoli
         aside=delivery.aside or (others_pass and age >= policy.patience),
         reason=outcome.reason,
     )
-    after = _failed(outcome, health, policy, now)
-    expired = health.up and age >= policy.max_age
+    expired = age >= policy.max_age
     return Verdict(
         Dead("expired", f"tried for too long; the last answer: {outcome.reason}") if expired else held, after
+    )
+
+
+def _waiting(reason: str, delivery: Delivery, now: Moment) -> Held:
+    """Held until the destination is up again: due at once then, no attempt spent, no age gained."""
+    return Held(
+        due=now.wall,
+        attempts=delivery.attempts,
+        parks=delivery.parks,
+        since=delivery.since,
+        step=delivery.step,
+        aside=delivery.aside,
+        reason=reason,
     )
 
 
@@ -183,15 +198,7 @@ def _failed(outcome: Retry, health: Health, policy: RetryPolicy, now: Moment) ->
 
 
 def _park(reason: str, delivery: Delivery, health: Health, policy: RetryPolicy, now: Moment) -> Verdict:
-    held = Held(
-        due=now.wall,
-        attempts=delivery.attempts + 1,
-        parks=delivery.parks,
-        since=delivery.since,
-        step=delivery.step,
-        aside=delivery.aside,
-        reason=reason,
-    )
+    held = _waiting(reason, delivery, now)
     return Verdict(held, _stopped(_standing(health, "parked", reason, now), policy.probe, now))
 
 

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 KEEP_ALIVE = 75
 """Seconds that an idle connection stays open: longer than most clients and proxies keep theirs."""
 
+BACKLOG = 2048
+"""Connections that may wait to be accepted."""
+
 TICK = 1.0
 """Seconds between two updates of the Date header."""
 
@@ -50,6 +53,12 @@ class Listen(Struct, frozen=True):
             raise ValueError(message)
         return cls(host.strip("[]"), int(port))
 
+    @property
+    def here(self) -> str:
+        """HOST:PORT for a caller on this machine, who reaches what listens everywhere by loopback."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 - a comparison
+        return _joined(host, self.port)
+
     def bind(self) -> socket.socket:
         """An open listening socket.
 
@@ -58,12 +67,26 @@ class Listen(Struct, frozen=True):
 
         """
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
-        return socket.create_server((self.host, self.port), family=family, backlog=2048)
+        # The protocol is stated because asyncio turns Nagle's algorithm off only where it is.
+        listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((self.host, self.port))
+            listener.listen(BACKLOG)
+        except OSError as error:
+            listener.close()
+            words = f"{_joined(self.host, self.port)} cannot be listened at ({error.strerror})"
+            raise OSError(f"{words}: choose another address, or stop what has it") from None
+        return listener
 
 
 def address_of(sock: socket.socket) -> str:
     """Where a socket listens, as HOST:PORT."""
     host, port = sock.getsockname()[:2]
+    return _joined(host, port)
+
+
+def _joined(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 

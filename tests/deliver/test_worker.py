@@ -191,6 +191,20 @@ def test_an_outage_of_three_days_loses_and_expires_nothing_and_is_not_hammered(t
     assert states == ["destination.went_down", "destination.resumed"]
 
 
+@pytest.mark.parametrize("number", [503, 401])
+def test_after_a_long_outage_everything_that_waited_flows_at_once(tmp_path, number):
+    """What probed again and again has no waits of its own to serve."""
+
+    async def main(it):
+        await it.put("u", "v", "w")
+        await asyncio.sleep(HOUR)
+        await it.until(lambda: it.tally().delivered == 3, most=60)
+        return it.clock.monotonic()
+
+    ended, _ = run(tmp_path, main, lambda at, *_: OK if at > HOUR else status(number))
+    assert ended < HOUR + 31 + 5
+
+
 @pytest.mark.parametrize("number", [401, 402, 403, 302])
 def test_a_bad_key_parks_for_days_and_resumes_within_a_probe(tmp_path, number):
     async def main(it):

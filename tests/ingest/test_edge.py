@@ -116,14 +116,19 @@ def test_appizers_users_call_hears_the_callers_own_id_back():
 
 @pytest.mark.parametrize("vendor", VENDORS.values(), ids=VENDORS)
 @pytest.mark.parametrize(
-    ("failure", "again"), [(OutboxFull("backlog"), "30"), (OutboxFull("disk"), "30"), (OutboxUnavailable("x"), "5")]
+    ("failure", "again", "reason"),
+    [
+        (OutboxFull("backlog"), "30", "backlog_full"),
+        (OutboxFull("disk"), "30", "disk_full"),
+        (OutboxUnavailable("x"), "5", "unavailable"),
+    ],
 )
-def test_without_room_the_answer_is_the_vendors_503(vendor, failure, again):
+def test_without_room_the_answer_is_the_vendors_503(vendor, failure, again, reason):
     shelf = Shelf(failure)
     reply = post(gateway(shelf), **sample(vendor))
     assert (reply.status_code, reply.headers["retry-after"]) == (503, again)
     assert isinstance(reply.json(), dict)
-    assert shelf.rejected == [(vendor.name, "unavailable")]
+    assert shelf.rejected == [(vendor.name, reason)]
 
 
 def test_a_commit_that_stalls_is_a_503_in_time():

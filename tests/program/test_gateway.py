@@ -287,6 +287,8 @@ def test_a_destination_that_leaves_the_file_keeps_its_queue(tmp_path):
         its.config.write_text(whole)
         gateway = its.start()
         until(lambda: of(metrics(gateway), "delivered_total", "flywheel") == 1)
+        assert httpx.get(f"{gateway.url}/readyz").json()["destinations"]["flywheel"]["state"] == "up"
+        assert any(line["event"] == "destination.resumed" for line in gateway.log())
 
 
 def test_what_callers_and_upstreams_send_is_in_no_log_and_no_metric(tmp_path):

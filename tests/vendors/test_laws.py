@@ -94,7 +94,10 @@ def encoded_or_none(vendor: Vendor, said: Event, target: Target) -> Encoded | No
 @every_exemplar
 def test_the_fullest_event_of_each_dialect_arrives_as_the_notes_say(vendor: Vendor, source: str, kind: Any):
     said = exemplar(VENDORS[source], kind)
-    assert_faithful(vendor, said, vendor.encode(said, target_of(vendor)))
+    encoded = encoded_or_none(vendor, said, target_of(vendor))
+    assert encoded is not None or kind == "identify", "every dialect says a track call that names its user"
+    if encoded is not None:
+        assert_faithful(vendor, said, encoded)
 
 
 @every_vendor
@@ -152,7 +155,7 @@ def test_encoding_leaves_the_event_as_it_was(vendor: Vendor):
     for source, kind in KINDS:
         said = exemplar(VENDORS[source], kind)
         before = msgspec.json.encode(said)
-        vendor.encode(said, target_of(vendor))
+        encoded_or_none(vendor, said, target_of(vendor))
         assert msgspec.json.encode(said) == before
 
 
@@ -391,7 +394,8 @@ def test_every_option_is_documented_and_has_a_default(vendor: Vendor):
 def test_notes_name_fields_and_codes_only(vendor: Vendor):
     """Codes go to logs and metrics: what a caller said never gets into one."""
     for source, kind in KINDS:
-        for note in vendor.encode(exemplar(VENDORS[source], kind), target_of(vendor)).notes:
+        encoded = encoded_or_none(vendor, exemplar(VENDORS[source], kind), target_of(vendor))
+        for note in encoded.notes if encoded is not None else ():
             assert isinstance(note, Note)
             assert re.fullmatch(r"[a-z_.]+\.(carried|changed|made-up|dropped|degraded)", note.code)
 

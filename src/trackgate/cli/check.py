@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from trackgate.cli.configured import WRONG, config_option, read
 from trackgate.config import describe
 
+if TYPE_CHECKING:
+    from collections.abc import Sized
 
-@click.command()
+
+@click.command(short_help="Find everything that is wrong with routes.toml.")
 @config_option
 @click.option("--strict", is_flag=True, help="Exit 1 where there are warnings.")
 def check(path: Path, *, strict: bool) -> None:
@@ -27,8 +31,12 @@ def check(path: Path, *, strict: bool) -> None:
     warnings = len(faults)
     told = f", {warnings} warning{'s' * (warnings > 1)}" if warnings else ""
     click.echo(
-        f"{path}: {len(config.sources)} sources, {len(config.destinations)} destinations, "
-        f"{len(config.routes)} routes; no errors{told}"
+        f"{path}: {_count(config.sources, 'source')}, {_count(config.destinations, 'destination')}, "
+        f"{_count(config.routes, 'route')}; no errors{told}"
     )
     if strict and warnings:
         sys.exit(1)
+
+
+def _count(things: Sized, word: str) -> str:
+    return f"{len(things)} {word}{'' if len(things) == 1 else 's'}"

@@ -48,8 +48,12 @@ def read(
 def usable(path: Path, overrides: Mapping[str, str | None], *, placeholders: bool = False) -> Config:
     """The configuration; ends the program with everything that is wrong if it cannot be used."""
     config, faults = read(path, overrides, placeholders=placeholders)
-    if faults:
-        click.echo(describe(faults), err=True)
+    return accepted(config, faults)
+
+
+def accepted(config: Config | None, faults: tuple[Fault, ...]) -> Config:
+    """The configuration, if it has no errors; warnings are for ``check`` and the log."""
     if config is None:
+        click.echo(describe(faults), err=True)
         sys.exit(WRONG)
     return config

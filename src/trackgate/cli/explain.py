@@ -18,13 +18,22 @@ from trackgate.model import Problem
 
 if TYPE_CHECKING:
     from trackgate.config import Config
+    from trackgate.fidelity import Note
     from trackgate.vendor import Endpoint
+
+WORDS = {
+    "carried": "carried in the properties",
+    "changed": "said in another form",
+    "made-up": "made up, because the vendor wants it",
+    "dropped": "dropped",
+    "degraded": "wanted by the vendor, stated by nobody",
+}
 
 REJECTED = 1
 """Exit status: the call would be turned away."""
 
 
-@click.command()
+@click.command(short_help="Show what would become of a call.")
 @config_option
 @click.option("--source", metavar="NAME", help="The source that the call comes to.")
 @click.option("--path", "at", metavar="PATH", help="The vendor's path; default: its track call.")
@@ -61,14 +70,7 @@ def explain(
 
 def legend() -> str:
     """What the table's signs mean."""
-    words = {
-        "carried": "carried in the properties",
-        "changed": "said in another form",
-        "made-up": "made up, because the vendor wants it",
-        "dropped": "dropped",
-        "degraded": "wanted by the vendor, stated by nobody",
-    }
-    return "\n".join(f"{sign} {words[kind]}" for kind, sign in SYMBOLS.items())
+    return "\n".join(f"{sign} {WORDS[kind]}" for kind, sign in SYMBOLS.items())
 
 
 def _endpoint(config: Config, source: str, at: str | None) -> Endpoint:
@@ -91,7 +93,10 @@ def _readable(explained: Explained) -> str:
     for passed in explained.routes:
         lines.append(f"  {passed.route} -> {', '.join(passed.to)}: {passed.why_not or 'takes it'}")
     lines += [line for each in explained.owed for line in _going(each)]
-    lines += [f"{name}: filtered, no route lets this event through" for name in explained.filtered]
+    lines += [
+        f"{name}: filtered, no route lets this event through, or its own options keep it out"
+        for name in explained.filtered
+    ]
     if not explained.owed:
         lines.append("owed to nobody: it would be stored, and counted as unrouted")
     return "\n".join(lines)
@@ -105,5 +110,12 @@ def _going(each: Going) -> list[str]:
         lines.append(f"  {call.method} {call.url}")
         lines += [f"    {name}: {value}" for name, value in call.headers.items()]
         lines += ["    " + line for line in msgspec.json.format(call.body).splitlines()]
-    lines += [f"  note {note.code}  ({note.field} -> {', '.join(note.became) or 'nothing'})" for note in each.notes]
+    lines += [f"  note {note.code}  ({_happened(note)})" for note in each.notes]
     return lines
+
+
+def _happened(note: Note) -> str:
+    """What became of a field, in the words of the table."""
+    if note.became:
+        return f"{note.field} -> {', '.join(note.became)}"
+    return f"{note.field}: {WORDS[note.kind]}"

@@ -17,7 +17,7 @@ PATIENCE = 2.0
 """Seconds; a probe's own time limit is longer."""
 
 
-@click.command()
+@click.command(short_help="Ask a running gateway how it is.")
 @config_option
 @click.option("--listen", metavar="HOST:PORT", envvar="TRACKGATE_LISTEN", help="Where the gateway listens.")
 @click.option("--ready", is_flag=True, help="Ask whether new events are taken, not only whether the process lives.")
@@ -27,11 +27,10 @@ def health(path: Path, listen: str | None, *, ready: bool) -> None:
         at = Listen.read(listen or _listen_of(path))
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--listen") from None
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(at.host, at.host)  # noqa: S104 - a comparison
-    url = f"http://{f'[{host}]' if ':' in host else host}:{at.port}{'/readyz' if ready else '/livez'}"
+    url = f"http://{at.here}{'/readyz' if ready else '/livez'}"
     try:
         reply = httpx.get(url, timeout=PATIENCE, trust_env=False)
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
         click.echo(f"nobody answers at {url}: {error}", err=True)
         sys.exit(1)
     click.echo(reply.text)

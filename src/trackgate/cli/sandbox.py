@@ -16,7 +16,7 @@ from trackgate.sandbox import build
 from trackgate.server import Bounds, Listen, Server, address_of
 
 
-@click.command()
+@click.command(short_help="Run the vendors, emulated.")
 @click.option("--listen", default="127.0.0.1:8090", show_default=True, metavar="HOST:PORT", help="Where to listen.")
 def sandbox(listen: str) -> None:
     """Run the four vendors, emulated: strict about their documents, told to fail on demand, forgetting at exit."""

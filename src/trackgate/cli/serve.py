@@ -11,7 +11,7 @@ import click
 import uvloop
 
 from trackgate.app import Gateway
-from trackgate.cli.configured import config_option, usable
+from trackgate.cli.configured import accepted, config_option, read
 from trackgate.cli.curl import curl
 from trackgate.clock import SystemClock
 from trackgate.log import adopt_stdlib, configure
@@ -32,7 +32,7 @@ SWITCH_INTERVAL = 0.0002
 beside a busy loop."""
 
 
-@click.command()
+@click.command(short_help="Run the gateway.")
 @config_option
 @click.option("--listen", metavar="HOST:PORT", help="Where to listen; wins over TRACKGATE_LISTEN and the file.")
 @click.option("--data", metavar="DIR", help="Where the outbox lives; wins over TRACKGATE_DATA and the file.")
@@ -52,7 +52,8 @@ beside a busy loop."""
 )
 def serve(path: Path, listen: str | None, data: str | None, *, sandbox: bool, sandbox_listen: str) -> None:
     """Run the gateway until SIGTERM or Ctrl-C."""
-    config = usable(path, {"listen": listen, "data": data}, placeholders=sandbox)
+    config, faults = read(path, {"listen": listen, "data": data}, placeholders=sandbox)
+    config = accepted(config, faults)
     try:
         emulated = Listen.read(sandbox_listen) if sandbox else None
     except ValueError as error:
@@ -60,6 +61,8 @@ def serve(path: Path, listen: str | None, data: str | None, *, sandbox: bool, sa
     clock = SystemClock()
     log, writer = configure(STDERR, clock, style=config.server.log_format, level=config.server.log_level)
     adopt_stdlib(log)
+    for fault in faults:
+        log.warning("configuration.doubted", file=fault.file, line=fault.line, key=fault.key, message=fault.message)
     sys.setswitchinterval(SWITCH_INTERVAL)
     gateway = Gateway(config, log, clock, sandbox=emulated)
     try:
@@ -73,16 +76,14 @@ def serve(path: Path, listen: str | None, data: str | None, *, sandbox: bool, sa
 
 def _welcome(config: Config, address: str, sandbox_at: str | None) -> str:
     """What a newcomer reads first."""
-    source = next(iter(config.sources.values()))
-    key = source.keys[0].value() if source.keys else "ANY_KEY"
-    shown = "YOUR_KEY" if source.keys else key
-    call = source.vendor.sample(f"http://{address}", shown)
     lines = [
         f"Trackgate {version('trackgate')} listens at http://{address}",
-        f"  sources       {', '.join(config.sources)}",
-        f"  destinations  {', '.join(config.destinations)}",
-        f"  try it        {curl(call)}",
+        f"  sources       {', '.join(config.sources) or 'none'}",
+        f"  destinations  {', '.join(config.destinations) or 'none'}",
     ]
+    for source in list(config.sources.values())[:1]:
+        call = source.vendor.sample(f"http://{address}", "YOUR_KEY" if source.keys else "ANY_KEY")
+        lines.append(f"  try it        {curl(call)}")
     if sandbox_at is not None:
         lines += [
             f"  sandbox       every delivery goes to the emulated vendors at http://{sandbox_at}, none to a real one",

@@ -14,14 +14,14 @@ from trackgate.app import SANDBOX_DATA
 from trackgate.cli.configured import config_option, usable
 from trackgate.cli.curl import curl
 from trackgate.explain import going
-from trackgate.outbox import OutboxError
+from trackgate.outbox import OutboxError, Standing
 from trackgate.outboxes.sqlite_reader import SqliteReader
 from trackgate.server import Listen
 
 if TYPE_CHECKING:
     from trackgate.config import Config
     from trackgate.model import Call
-    from trackgate.outbox import Found
+    from trackgate.outbox import Attempt, Found
 
 EVENT_ID = "trackgate-event-id"
 SANDBOX = "trackgate-sandbox"
@@ -29,16 +29,19 @@ SETTLED = frozenset({"delivered", "dead", "dropped"})
 LOOK_EVERY = 0.05
 
 
-@click.command("try")
+@click.command("try", short_help="Send a sample through the running gateway.")
 @config_option
+@click.option(
+    "--listen", metavar="HOST:PORT", help="Where the gateway listens; wins over TRACKGATE_LISTEN and the file."
+)
 @click.option("--wait", default=10.0, show_default=True, metavar="SECONDS", help="How long to watch.")
 @click.argument("source")
-def try_source(path: Path, source: str, wait: float) -> None:
+def try_source(path: Path, source: str, listen: str | None, wait: float) -> None:
     """Send SOURCE's documented sample through the running gateway and watch it arrive.
 
     Exits 0 where every destination has it, 1 where the gateway turned it away or some destination has it not (yet).
     """
-    config = usable(path, {}, placeholders=True)
+    config = usable(path, {"listen": listen}, placeholders=True)
     if source not in config.sources:
         message = f"there is no source {source!r}; there are {', '.join(config.sources)}"
         raise click.BadParameter(message, param_hint="SOURCE")
@@ -56,23 +59,22 @@ def try_source(path: Path, source: str, wait: float) -> None:
     click.echo(f"  event {event_id}")
     data = Path(config.server.data)
     try:
-        found = _watch(data / SANDBOX_DATA if SANDBOX in reply.headers else data, event_id, wait)
+        found, standings = _watch(data / SANDBOX_DATA if SANDBOX in reply.headers else data, event_id, wait)
     except OutboxError as error:
         click.echo(f"the event is stored, but cannot be watched from here: {error}", err=True)
         sys.exit(1)
     if found is None:
         click.echo(f"the outbox in {data} does not know the event; is --config that of the running gateway?", err=True)
         sys.exit(1)
-    sys.exit(0 if _tell(config, found) else 1)
+    sys.exit(0 if _tell(config, found, standings) else 1)
 
 
 def _sample(config: Config, source: str) -> Call:
     listen = Listen.read(config.server.listen)
     keys = config.sources[source].keys
-    call = config.sources[source].vendor.sample(
-        f"http://{listen.host}:{listen.port}/{source}", keys[0].value() if keys else "ANY_KEY"
-    )
-    shown = config.sources[source].vendor.sample(f"http://{listen.host}:{listen.port}/{source}", "KEY")
+    url = f"http://{listen.here}/{source}"
+    call = config.sources[source].vendor.sample(url, keys[0].value() if keys else "ANY_KEY")
+    shown = config.sources[source].vendor.sample(url, "KEY")
     click.echo(f"> {curl(shown)}")
     return call
 
@@ -85,31 +87,42 @@ def _post(call: Call) -> httpx.Response:
         sys.exit(1)
 
 
-def _watch(data: Path, event_id: str, wait: float) -> Found | None:
-    """The event, once every delivery is settled or the time is up."""
+def _watch(data: Path, event_id: str, wait: float) -> tuple[Found | None, dict[str, Standing]]:
+    """The event and how the destinations stand, once every delivery is settled or the time is up."""
     end = time.monotonic() + wait
     with SqliteReader(data) as reader:
         while True:
             found = reader.find(event_id)
-            if found is not None and all(found.fates[name] in SETTLED for name in found.owed):
-                return found
-            if time.monotonic() > end:
-                return found
+            settled = found is not None and all(found.fates[name] in SETTLED for name in found.owed)
+            if settled or time.monotonic() > end:
+                return found, {name: tally.standing for name, tally in reader.ledger().destinations.items()}
             time.sleep(LOOK_EVERY)
 
 
-def _tell(config: Config, found: Found) -> bool:
+def _tell(config: Config, found: Found, standings: dict[str, Standing]) -> bool:
     """One line a destination; whether all of them have it."""
     for name in sorted(found.owed):
-        attempts = found.attempts.get(name, ())
-        last = attempts[-1] if attempts else None
-        said = f"{last.status or last.reason} in {last.duration * 1000:.0f} ms at {last.at:%H:%M:%S}" if last else "-"
-        notes: tuple[str, ...] = ()
+        parts = [_fate(found, name, standings.get(name, Standing())), *_tries(found.attempts.get(name, ()))]
         if name in config.destinations:
-            notes = tuple(dict.fromkeys(note.code for note in going(config.destinations[name], found.event).notes))
-        told = f"; {', '.join(notes)}" if notes else ""
-        reason = f" ({found.reasons[name]})" if name in found.reasons else ""
-        click.echo(f"  {name:<16} {found.fates[name]}{reason}: {said}, {len(attempts)} tries{told}")
+            parts += dict.fromkeys(note.code for note in going(config.destinations[name], found.event).notes)
+        click.echo(f"  {name:<16} {', '.join(parts)}")
     for name in sorted(found.filtered):
         click.echo(f"  {name:<16} filtered: no route lets this event through")
     return all(found.fates[name] == "delivered" for name in found.owed)
+
+
+def _fate(found: Found, name: str, standing: Standing) -> str:
+    fate = found.fates[name]
+    if fate in SETTLED:
+        return f"{fate} ({found.reasons[name]})" if name in found.reasons else fate
+    if standing.state == "up":
+        return "waits for its next try"
+    return f"waits, the destination is {standing.state} ({standing.reason})"
+
+
+def _tries(attempts: tuple[Attempt, ...]) -> list[str]:
+    if not attempts:
+        return []
+    last = attempts[-1]
+    count = f"{len(attempts)} {'try' if len(attempts) == 1 else 'tries'}"
+    return [f"{last.status or last.reason} in {last.duration * 1000:.0f} ms at {last.at:%H:%M:%S}", count]

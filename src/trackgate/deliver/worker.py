@@ -295,7 +295,7 @@ class Worker:
                 notes=tried.notes,
             )
         if isinstance(fate, Dead):
-            self._log.warning("delivery.died", **ids, reason=fate.reason)
+            self._log.warning("delivery.died", **ids, reason=fate.reason, detail=fate.detail or None)
         elif isinstance(fate, Held) and fate.aside and not delivery.aside:
             self._log.warning("delivery.set_aside", **ids, reason=fate.reason)
 

@@ -98,16 +98,9 @@ class Edge:
     def _reject(self, found: Door | Turned, problem: Problem) -> Reply:
         source = found.source if isinstance(found, Turned) else found.source.name
         vendor = found.vendor if isinstance(found, Turned) else found.source.vendor
-        reason = problem.kind.name.lower()
-        self._outbox.count_rejected(source, reason)
-        self._log.warning(
-            "event.rejected",
-            source=source,
-            status=problem.status,
-            reason=reason,
-            field=problem.field,
-            flaw=problem.flaw,
-        )
+        self._outbox.count_rejected(source, problem.reason)
+        where = {"field": problem.field, "flaw": problem.flaw} if problem.field else {}
+        self._log.warning("event.rejected", source=source, status=problem.status, reason=problem.reason, **where)
         reply = vendor.reject(problem) if vendor is not None else _own_words(problem)
         extra = {"allow": "POST"} if problem.kind is ProblemKind.METHOD else {}
         if problem.kind in {ProblemKind.TOO_LARGE, ProblemKind.TIMEOUT}:

@@ -87,7 +87,9 @@ class Intake(Struct, frozen=True, kw_only=True):
                 return await self.outbox.append(entries)
         except OutboxFull as full:
             words = f"Trackgate has no room for new events ({full.limit}); try again later."
-            raise Problem(ProblemKind.UNAVAILABLE, words, retry_after=COME_BACK_FULL) from None
+            raise Problem(
+                ProblemKind.UNAVAILABLE, words, retry_after=COME_BACK_FULL, reason=f"{full.limit}_full"
+            ) from None
         except (OutboxError, TimeoutError):
             words = "Trackgate cannot store events right now; try again later."
             raise Problem(ProblemKind.UNAVAILABLE, words, retry_after=COME_BACK) from None
