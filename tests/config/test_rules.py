@@ -238,6 +238,28 @@ CASES = {
         vendor = "thrivestack"
         key = "${UP_KEY}"
     """,
+    "the vendor's path stands in the url": """
+        [sources.web]
+        vendor = "userpilot"
+        key = "${WEB_KEY}"
+        [destinations.up]
+        vendor = "userpilot"
+        key = "${UP_KEY}"
+        url = "https://here.example/v1/track" #! warning destinations.up.url: leave /v1/track off
+        [[routes]]
+        to = ["up"]
+    """,
+    "an identify call has no name to match": """
+        [sources.web]
+        vendor = "userpilot"
+        key = "${WEB_KEY}"
+        [destinations.up]
+        vendor = "userpilot"
+        key = "${UP_KEY}"
+        [[routes]]
+        to = ["up"]
+        match = { kind = ["identify"], event = ["a"] } #! warning routes.route-1.match: takes nothing
+    """,
     "keyless sources of one vendor cannot be told apart at the root": """
         [sources.web]
         vendor = "userpilot"

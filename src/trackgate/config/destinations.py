@@ -63,6 +63,8 @@ def _build(name: str, raw: object, vendors: Mapping[str, Vendor], scope: Scope) 
     missing = {field.name for field in (*own.values(), *common.values()) if field.required} - read.values.keys()
     if vendor is None or missing or not isinstance(raw, dict):
         return None
+    if url:
+        _warn_of_path(url, vendor, (*place, "url"), scope.faults)
     chosen = {field: value for field, value in read.values.items() if field not in common}
     options = vendor.options(**{field: _plain(value) for field, value in chosen.items()})
     return Destination(
@@ -138,6 +140,13 @@ def _base_url(url: str | None, place: Place, faults: Faults) -> str | None:
     else:
         return url.rstrip("/")
     return None
+
+
+def _warn_of_path(url: str, vendor: Vendor, place: Place, faults: Faults) -> None:
+    """A whole address where a base was meant: the calls would go to a path that is there twice."""
+    path = next((each.path for each in vendor.endpoints if url.endswith(each.path)), None)
+    if path is not None:
+        faults.warn(place, f"ends in the vendor's own path, which is put behind it: leave {path} off")
 
 
 def _split(url: str) -> SplitResult | None:

@@ -73,6 +73,8 @@ def _build(
         if getattr(match, key) == ():
             words = "takes nothing: name something, or leave the key away for everything"
             scope.faults.error((*place, "match", key), words)
+    if match.event and match.kind == ("identify",):
+        scope.faults.warn((*place, "match"), "takes nothing: an identify call has no name that `event` could match")
     to = _known(values.get("to", destinations), "destination", destinations, (*place, "to"), scope)
     stated = values.get("sources")
     taken = None if stated is None else frozenset(_known(stated, "source", sources, (*place, "from"), scope))

@@ -112,7 +112,9 @@ def _part(match: re.Match[str], environ: Mapping[str, str]) -> str | Path:
     if match["escaped"]:
         return "${"
     if match["bad"]:
-        raise ValueError("`${` must begin ${NAME} or ${file:/absolute/path}; write $${ for a literal ${")
+        raise ValueError(
+            "`${` must begin ${NAME} or ${file:/path}, with the whole path from /; write $${ for a literal ${"
+        )
     if match["file"]:
         return Path(match["file"])
     name = match["name"]
