@@ -8,9 +8,9 @@
 Batches of plain values go in and out, so that an acceptor in another process can hand them over. Lanes, retries and
 circuits are pure code above it (``trackgate.lanes``, ``trackgate.retry``).
 
-The words: an event is *owed* to destinations; what is owed is *due* until it is *settled* (delivered, dead or dropped); a
-delivery that failed is *held* until its time comes, and holds its lane, unless it was set *aside*. A *fate* is what a try
-made of a delivery, a *standing* how a destination is (up, down, parked), a *tally* what was counted.
+The words: an event is *owed* to destinations; what is owed is *due* until it is *settled* (delivered, dead or dropped).
+A delivery that failed is *held* until its time comes, and holds its lane unless it was set *aside*. A *fate* is what a
+try made of a delivery, a *standing* how a destination is (up, down, parked), a *tally* what was counted.
 
 What an implementation promises (``tests/outboxes/test_laws.py``): append is all or nothing; a stale settle changes
 nothing; whatever is killed between any two calls, every owed delivery is settled, held, or handed out again; one
