@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -70,7 +71,7 @@ def program(*arguments, routes, **environ):
     """A command of its own process that is expected to end by itself: its exit status and what it said."""
     ended = subprocess.run(
         [sys.executable, "-m", "trackgate", *map(str, arguments), "--config", str(routes)],
-        env={**SECRETS, **environ},
+        env={**os.environ, **SECRETS, **environ},
         cwd=routes.parent,
         capture_output=True,
         text=True,

@@ -21,7 +21,7 @@ from trackgate.deliver.worker import Plan, Worker
 from trackgate.ingest.intake import lane_of
 from trackgate.metrics import Metrics
 from trackgate.model import Fault, Receipt, Reply
-from trackgate.outbox import Entry, Ledger, Standing
+from trackgate.outbox import Entry, Ledger, OutboxUnavailable, Standing
 from trackgate.outboxes.sqlite import SqliteOutbox
 from trackgate.retry import RetryPolicy
 from trackgate.units import Duration
@@ -569,3 +569,81 @@ def test_nothing_is_started_after_the_stop(tmp_path):
 
     _, logs = run(tmp_path, rest, always(OK))
     assert [line["attempt"] for line in logs if line["event"] == "delivery.attempted"] == [1]
+
+
+def test_a_secret_that_is_gone_is_told_and_the_one_at_hand_is_tried(tmp_path):
+    turns = itertools.count()
+
+    def target():
+        if next(turns) == 1:
+            raise OSError("the file is gone")
+        return Target(url="http://127.0.0.1:1", key="k", options=APPIZER.options())
+
+    async def main(it):
+        await it.put("u")
+        await it.until(lambda: it.tally().delivered == 1)
+
+    _, logs = run(tmp_path, main, lambda _at, n, *_: OK if n else status(401), target=target)
+    assert [line["event"] for line in logs].count("secret.unreadable") == 1
+    assert "gone" not in repr(logs)
+
+
+def test_a_bug_where_a_reply_is_read_leaves_the_event_owed(tmp_path, monkeypatch):
+    real, turns = APPIZER.classify, itertools.count()
+
+    def broken(_vendor, reply):
+        return real(reply) if next(turns) else 1 / 0
+
+    monkeypatch.setattr(type(APPIZER), "classify", broken)
+
+    async def main(it):
+        await it.put("u")
+        await it.until(lambda: it.tally().delivered == 1)
+        return it.tally()
+
+    tally, logs = run(tmp_path, main, always(OK))
+    assert (tally.retried, tally.dead) == (0, 0)
+    assert [line["event"] for line in logs].count("delivery.stumbled") == 1
+
+
+UNAVAILABLE, BUG = OutboxUnavailable("no"), RuntimeError("a bug")
+
+
+@pytest.mark.parametrize(
+    ("verb", "error"),
+    [
+        ("take", UNAVAILABLE),
+        ("take", BUG),
+        ("take_held", UNAVAILABLE),
+        ("next_due", UNAVAILABLE),
+        ("next_due", BUG),
+        ("settle", UNAVAILABLE),
+        ("stand", UNAVAILABLE),
+    ],
+)
+def test_an_outbox_that_fails_for_a_while_stops_nothing_for_good(tmp_path, verb, error):
+    """Each verb fails three times; what was sent is recorded in the end, and sent once."""
+    class Failing(Awaited):
+        left = 3
+
+        def __getattr__(self, name):
+            found = super().__getattr__(name)
+            if name != verb:
+                return found
+
+            async def failing(*args, **kwargs):
+                if Failing.left:
+                    Failing.left -= 1
+                    raise error
+                return await found(*args, **kwargs)
+
+            return failing
+
+    async def main(it):
+        it.worker._outbox = Failing(it.outbox._inner)
+        await it.put("u", "v")
+        await it.until(lambda: it.tally().delivered == 2)
+        return it.upstream.taken()
+
+    taken, _ = run(tmp_path, main, lambda _at, n, *_: OK if n else status(401))
+    assert sorted(taken) == [("u", "e1"), ("v", "e2")]

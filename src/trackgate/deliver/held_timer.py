@@ -50,8 +50,12 @@ class HeldTimer:
         """Ask the outbox, if something changed since the last time."""
         if not self.stale:
             return
-        self.stale = False
-        self._due = await outbox.next_due(destination)
+        self.stale = False  # before we ask: what changes meanwhile makes it stale again
+        try:
+            self._due = await outbox.next_due(destination)
+        except BaseException:
+            self.stale = True
+            raise
         if self._due is None:
             self._due_at = NEVER
         else:
