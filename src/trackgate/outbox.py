@@ -239,6 +239,9 @@ class Outbox(Protocol):
     async def append(self, entries: Sequence[Entry]) -> Sequence[Appended]:
         """Store the entries, all or none; they are fsynced when this returns.
 
+        A caller that gives up (is cancelled) before the storage began with its entries finds none of them stored; later
+        than that they may be.
+
         Raises:
             OutboxFull: there is no room.
             OutboxUnavailable: the storage failed; nothing was promised.

@@ -618,11 +618,13 @@ UNAVAILABLE, BUG = OutboxUnavailable("no"), RuntimeError("a bug")
         ("next_due", UNAVAILABLE),
         ("next_due", BUG),
         ("settle", UNAVAILABLE),
+        ("settle", BUG),
         ("stand", UNAVAILABLE),
     ],
 )
 def test_an_outbox_that_fails_for_a_while_stops_nothing_for_good(tmp_path, verb, error):
     """Each verb fails three times; what was sent is recorded in the end, and sent once."""
+
     class Failing(Awaited):
         left = 3
 

@@ -9,6 +9,7 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -185,6 +186,32 @@ def test_an_answer_comes_after_the_fsync_and_many_share_one(kind, disk):
         assert sum(commits) == 64
         assert disk.syncs == before + 3 + len(commits)
         assert len(commits) < 64
+        await box.close()
+
+    asyncio.run(run())
+
+
+def test_an_append_that_nobody_waits_for_any_more_is_not_begun(kind, disk):
+    """The disk stalls, a caller is told to come back: what it then sends again must not be there twice."""
+
+    async def run():
+        box = await kind.open(vfs=disk.name)
+        stalled, go_on = threading.Event(), threading.Event()
+
+        def stall():
+            stalled.set()
+            go_on.wait(20)
+
+        disk.on_sync = stall
+        first = asyncio.ensure_future(box.append([entry(1, "a")]))
+        await asyncio.to_thread(stalled.wait, 20)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(box.append([entry(2, "a")]), 0.01)
+        disk.mend()
+        go_on.set()
+        await first
+        await box.append([entry(3, "a")])
+        assert ids(await box.take("a", 9)) == ["1", "3"]
         await box.close()
 
     asyncio.run(run())

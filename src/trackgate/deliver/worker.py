@@ -266,6 +266,9 @@ class Worker:
                 return await self._outbox.settle(settlements)
             except OutboxError:
                 await self._clock.sleep(STORAGE_PAUSE)
+            except Exception:  # noqa: BLE001 - what is not settled would be in nobody's hand until the next start
+                self._log.exception("settle.stumbled")
+                await self._clock.sleep(STORAGE_PAUSE)
 
     async def _stand(self, before: Standing, after: Standing) -> None:
         """Tell and remember it if an outcome made the destination stand otherwise."""

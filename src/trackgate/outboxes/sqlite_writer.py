@@ -125,7 +125,7 @@ class Writer:
         while closing is None:
             jobs = self._wait()
             closing = next((job for job in jobs if isinstance(job, Close)), None)
-            jobs = [job for job in jobs if not isinstance(job, Close)]
+            jobs = [job for job in jobs if not isinstance(job, Close) and not _abandoned(job)]
             if self._database is None:
                 self._recover()
             if jobs:
@@ -321,6 +321,11 @@ class Writer:
     def _now(self) -> int:
         """Wall-clock time in microseconds that does not jump while we run."""
         return self._start + int(self._clock.monotonic() * 1e6)
+
+
+def _abandoned(job: Job) -> bool:
+    """An append whose caller was told to come back before it began: what comes back must not be there twice."""
+    return isinstance(job, Append) and job.answer.cancelled()
 
 
 def _load(database: Database, first: str | None = None, **values: object) -> Books:
