@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from trackgate.server import Bounds, Listen, Server, address_of
+from trackgate.address import Address
+from trackgate.server import Bounds, Server, address_of, bind
 
 GUARD = 20
 
@@ -31,11 +32,11 @@ async def turn_away(scope, receive, send):
 
 @asynccontextmanager
 async def serving(app=echo, **bounds):
-    sock = Listen("127.0.0.1", 0).bind()
+    sock = bind(Address("127.0.0.1", 0))
     server = Server(app, Bounds(**bounds), grace=1)
     task = asyncio.create_task(server.serve(sockets=[sock]))
     try:
-        yield int(address_of(sock).rpartition(":")[2])
+        yield address_of(sock).port
     finally:
         server.stop()
         await asyncio.wait_for(task, GUARD)
@@ -170,18 +171,3 @@ def test_stop_lets_the_call_in_hand_finish():
         return said
 
     assert b"200 OK" in asyncio.run(main())
-
-
-@pytest.mark.parametrize(
-    ("text", "listen"),
-    [("127.0.0.1:8080", ("127.0.0.1", 8080)), ("[::1]:0", ("::1", 0)), ("localhost:1", ("localhost", 1))],
-)
-def test_addresses(text, listen):
-    read = Listen.read(text)
-    assert (read.host, read.port) == listen
-
-
-@pytest.mark.parametrize("text", ["", "8080", ":8080", "a:b", "a:99999", "tcp://10.0.0.1:80x"])
-def test_what_is_no_address(text):
-    with pytest.raises(ValueError, match="HOST:PORT"):
-        Listen.read(text)

@@ -19,8 +19,9 @@ from trackgate.backlog import BacklogWatch
 from trackgate.clients.pyreqwest_engine import PyreqwestClient
 from trackgate.deliver.send import Sender
 from trackgate.deliver.worker import Plan, Worker
+from trackgate.headers import SANDBOX
 from trackgate.ingest.asgi import Edge
-from trackgate.ingest.doors import Doors, is_loopback
+from trackgate.ingest.doors import Doors
 from trackgate.ingest.intake import Intake
 from trackgate.ingest.web import build
 from trackgate.metrics import Metrics
@@ -28,27 +29,26 @@ from trackgate.outbox import Standing
 from trackgate.outboxes.sqlite import SqliteOutbox
 from trackgate.routing import Router
 from trackgate.sandbox import build as build_sandbox
-from trackgate.server import Bounds, Listen, Server, address_of
+from trackgate.server import Bounds, Server, address_of, bind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from structlog.typing import FilteringBoundLogger
 
+    from trackgate.address import Address
     from trackgate.config import Config, Destination
     from trackgate.model import Clock
     from trackgate.outbox import Ledger, Outbox
 
 LARGEST_BACKLOG = 10 * 2**30
-"""Bytes: the default of ``server.max_backlog`` is half of the disk's free space, and no more than this."""
+"""Bytes: the default of ``server.max_backlog`` is no more than this."""
 
 SHARE_OF_GRACE = 0.45
 """Of ``server.grace``: for the callers, then for the deliveries in flight; the rest is for closing the outbox."""
 
 SANDBOX_DATA = "sandbox"
 """The folder in ``server.data`` for the outbox of ``serve --sandbox``: it never touches real data."""
-
-SANDBOX_MARK = {"trackgate-sandbox": "true"}
 
 GONE = "not in routes.toml"
 """Why a destination is parked that has a queue and is configured no more."""
@@ -71,7 +71,7 @@ class Gateway:
         log: FilteringBoundLogger,
         clock: Clock,
         *,
-        sandbox: Listen | None = None,
+        sandbox: Address | None = None,
     ) -> None:
         self._config = config
         self._log = log
@@ -91,7 +91,7 @@ class Gateway:
         """
         signalled = _signals()
         async with AsyncExitStack() as stack:
-            listener = Listen.read(self._config.server.listen).bind()
+            listener = bind(self._config.server.address)
             stack.callback(listener.close)
             sandbox_at = await self._start_sandbox(stack)
             destinations = self._destinations(sandbox_at)
@@ -100,7 +100,7 @@ class Gateway:
             server = self._server(outbox)
             serving = asyncio.create_task(server.serve(sockets=[listener]))
             self._phase = "ready"
-            address = address_of(listener)
+            address = str(address_of(listener))
             self._log.info("gateway.started", listen=address, sandbox=sandbox_at, data=str(self._data()))
             announce(address, sandbox_at)
             await signalled.wait()
@@ -115,13 +115,12 @@ class Gateway:
     async def _start_sandbox(self, stack: AsyncExitStack) -> str | None:
         if self._sandbox is None:
             return None
-        listener = self._sandbox.bind()
-        server = Server(
-            build_sandbox(vendors.load(), self._clock, loopback_only=is_loopback(self._sandbox.host)), Bounds(), grace=1
-        )
+        listener = bind(self._sandbox)
+        sandbox = build_sandbox(vendors.load(), self._clock, loopback_only=self._sandbox.loopback)
+        server = Server(sandbox, Bounds(), grace=1)
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         stack.push_async_callback(_stop_server, server, serving)
-        return address_of(listener)
+        return str(address_of(listener))
 
     def _destinations(self, sandbox_at: str | None) -> Mapping[str, Destination]:
         if sandbox_at is None:
@@ -148,7 +147,7 @@ class Gateway:
         outbox = await SqliteOutbox.open(
             data,
             self._clock,
-            max_backlog=server.max_backlog or min(shutil.disk_usage(data).free // 2, LARGEST_BACKLOG),
+            max_backlog=server.max_backlog or backlog_limit(data),
             min_free=server.min_free,
             retention=server.retention,
             dedupe_window=server.dedupe_window,
@@ -194,11 +193,14 @@ class Gateway:
         """All at once: one hanging destination must not eat the others' grace."""
         grace = self._config.server.grace * SHARE_OF_GRACE
         await asyncio.gather(*(worker.stop(grace) for worker in self._workers.values()))
-        await asyncio.gather(*running)
+        for task in running:
+            task.cancel()  # one that has not ended by now waits for a storage that does not answer
+        if running:
+            await asyncio.wait(running)
 
     def _server(self, outbox: SqliteOutbox) -> Server:
         server = self._config.server
-        filters = {name: _filter(destination) for name, destination in self._config.destinations.items()}
+        filters = {name: destination.filters for name, destination in self._config.destinations.items()}
         intake = Intake(
             outbox=outbox,
             router=Router(self._config.routes, filters),
@@ -216,7 +218,7 @@ class Gateway:
             self._metrics,
             max_body=server.max_body,
             body_timeout=server.body_timeout,
-            marks=SANDBOX_MARK if self._sandbox is not None else {},
+            marks={SANDBOX: "true"} if self._sandbox is not None else {},
         )
         bounds = Bounds(
             header_bytes=server.max_header_bytes,
@@ -258,12 +260,14 @@ class Gateway:
             self._workers[name].wake()
 
 
+def backlog_limit(data: Path) -> int:
+    """Bytes: half of the space for the outbox. What it fills counts too, or a restart amid an outage would halve it."""
+    filled = sum(file.stat().st_size for file in data.iterdir() if file.is_file())
+    return min((shutil.disk_usage(data).free + filled) // 2, LARGEST_BACKLOG)
+
+
 def _mint() -> str:
     return str(uuid7())
-
-
-def _filter(destination: Destination) -> Callable[[Any], bool]:
-    return lambda event: destination.vendor.filters(event, destination.options)
 
 
 def _shown(ledger: Ledger, name: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
@@ -73,7 +73,7 @@ def explain(config: Config, source: str, endpoint: Endpoint, body: bytes, now: d
     call = Call(url=endpoint.path, headers={}, body=body)
     mint = iter(f"event-{number}" for number in range(1, 1 << 20))
     decoded = vendor.decode(call, endpoint, Receipt(source, now, lambda: next(mint)))
-    filters = {name: _filter(destination) for name, destination in config.destinations.items()}
+    filters = {name: destination.filters for name, destination in config.destinations.items()}
     router = Router(config.routes, filters)
     return tuple(_explain(config, router, each.event, each.notes) for each in decoded)
 
@@ -111,10 +111,6 @@ def _hidden(value: str, credentials: tuple[str, ...]) -> str:
         if value == credential or value.endswith(f" {credential}"):
             return value.removesuffix(credential) + MASK
     return value
-
-
-def _filter(destination: Destination) -> Any:
-    return lambda event: destination.vendor.filters(event, destination.options)
 
 
 # --- the fidelity table ---------------------------------------------------------------------------------------

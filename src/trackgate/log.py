@@ -35,9 +35,6 @@ if TYPE_CHECKING:
 
     from trackgate.model import Clock
 
-Log = FilteringBoundLogger
-"""What everybody who logs is handed."""
-
 Style = Literal["json", "console", "auto"]
 Level = Literal["debug", "info", "warning", "error"]
 
@@ -151,7 +148,7 @@ class LineWriter:
 
 def configure(
     fd: int, clock: Clock, *, style: Style = "auto", level: Level = "info", room: int = ROOM
-) -> tuple[Log, LineWriter]:
+) -> tuple[FilteringBoundLogger, LineWriter]:
     """A log that writes to ``fd``, and the writer behind it, to be closed at the end.
 
     Args:
@@ -175,7 +172,7 @@ def configure(
         return say(method, facts.pop("event"), facts)
 
     writer = LineWriter(fd, dropped, room)
-    log: Log = structlog.wrap_logger(
+    log: FilteringBoundLogger = structlog.wrap_logger(
         writer,
         processors=[process],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -184,7 +181,7 @@ def configure(
     return log, writer
 
 
-def adopt_stdlib(log: Log) -> Callable[[], None]:
+def adopt_stdlib(log: FilteringBoundLogger) -> Callable[[], None]:
     """Send what libraries log at warning or above through ``log``, and nothing else; returns how to undo it.
 
     Only the first line of the message's template is kept, not what was put into it: libraries quote what they choke on.
@@ -202,7 +199,7 @@ def adopt_stdlib(log: Log) -> Callable[[], None]:
 
 
 class _Adopted(logging.Handler):
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: FilteringBoundLogger) -> None:
         super().__init__(logging.WARNING)
         self._log = log
 

@@ -12,6 +12,8 @@ import uvicorn
 from msgspec import Struct
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from trackgate.address import Address
+
 if TYPE_CHECKING:
     from asyncio.events import TimerHandle
     from collections.abc import Callable, Generator
@@ -33,61 +35,31 @@ HOP_BY_HOP = frozenset({b"upgrade", b"connection", b"http2-settings"})
 """The headers that ask for another protocol on this connection."""
 
 
-class Listen(Struct, frozen=True):
-    """An address to listen at; port 0 is any free one."""
+def bind(address: Address) -> socket.socket:
+    """An open listening socket.
 
-    host: str
-    port: int
+    Raises:
+        OSError: the address is taken or not ours; the message says what to do.
 
-    @classmethod
-    def read(cls, text: str) -> Listen:
-        """Parse ``127.0.0.1:8080`` or ``[::1]:8080``.
-
-        Raises:
-            ValueError: it is no such address.
-
-        """
-        host, colon, port = text.rpartition(":")
-        if not colon or not port.isdigit() or int(port) > 65_535 or not host:
-            message = 'must be HOST:PORT, such as "127.0.0.1:8080"'
-            raise ValueError(message)
-        return cls(host.strip("[]"), int(port))
-
-    @property
-    def here(self) -> str:
-        """HOST:PORT for a caller on this machine, who reaches what listens everywhere by loopback."""
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 - a comparison
-        return _joined(host, self.port)
-
-    def bind(self) -> socket.socket:
-        """An open listening socket.
-
-        Raises:
-            OSError: the address is taken or not ours.
-
-        """
-        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
-        # The protocol is stated because asyncio turns Nagle's algorithm off only where it is.
-        listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-        try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind((self.host, self.port))
-            listener.listen(BACKLOG)
-        except OSError as error:
-            listener.close()
-            words = f"{_joined(self.host, self.port)} cannot be listened at ({error.strerror})"
-            raise OSError(f"{words}: choose another address, or stop what has it") from None
-        return listener
+    """
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    # The protocol is stated because asyncio turns Nagle's algorithm off only where it is.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((address.host, address.port))
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        words = f"{address} cannot be listened at ({error.strerror})"
+        raise OSError(f"{words}: choose another address, or stop what has it") from None
+    return listener
 
 
-def address_of(sock: socket.socket) -> str:
-    """Where a socket listens, as HOST:PORT."""
-    host, port = sock.getsockname()[:2]
-    return _joined(host, port)
-
-
-def _joined(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+def address_of(listener: socket.socket) -> Address:
+    """Where a socket listens; the port that was chosen, where any free one was asked for."""
+    host, port = listener.getsockname()[:2]
+    return Address(host, port)
 
 
 class Bounds(Struct, frozen=True, kw_only=True):

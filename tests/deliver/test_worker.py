@@ -17,7 +17,7 @@ from tests.simulated import Awaited, simulate
 from tests.simulated import clock as simulated_clock
 from trackgate import vendors
 from trackgate.deliver.send import Sender
-from trackgate.deliver.worker import Plan, Worker
+from trackgate.deliver.worker import WINDOW, Plan, Worker
 from trackgate.ingest.intake import lane_of
 from trackgate.metrics import Metrics
 from trackgate.model import Fault, Receipt, Reply
@@ -296,6 +296,34 @@ def test_large_events_are_brought_in_a_few_at_a_time(tmp_path):
 
     most, _ = run(tmp_path, main, always(OK), concurrency=1, takes=0.2)
     assert 2**20 < most < 14 * 2**20
+
+
+def test_what_is_due_and_what_is_new_share_the_memory(tmp_path):
+    """After a pause hundreds of held deliveries are due at once, and hundreds of new ones wait in the log."""
+
+    def rule(at, number, user, name):
+        if at < 10:
+            return status(429, **{"retry-after": "30"}) if at > 5 else OK if number % 2 else status(503)
+        return OK
+
+    async def main(it):
+        most = 0
+        add = it.worker._lanes.add
+
+        def measured(deliveries):
+            nonlocal most
+            add(deliveries)
+            most = max(most, len(it.worker._lanes))
+
+        it.worker._lanes.add = measured
+        await it.put(*[f"u{n}" for n in range(600)])
+        await it.until(lambda: it.tally().held > 200)
+        await it.put(*[f"v{n}" for n in range(600)])
+        await it.until(lambda: it.tally().delivered == 1200)
+        return most
+
+    most, _ = run(tmp_path, main, rule, base=20)
+    assert most <= WINDOW
 
 
 def test_a_poisonous_event_holds_its_user_for_the_patience_and_nobody_else(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from trackgate import vendors
 from trackgate.config import Source
 from trackgate.config.secret import Secret
-from trackgate.ingest.doors import Door, Doors, Turned, is_loopback
+from trackgate.ingest.doors import Door, Doors, Turned
 from trackgate.model import ProblemKind
 
 VENDORS = vendors.load()
@@ -144,25 +144,3 @@ def test_a_keyed_source_asks_for_its_key_alone():
         picked(doors(*KEYED).find("POST", "/v1/events", {**BEARER, "host": "x", "origin": "https://b.example"}))
         == "app"
     )
-
-
-@pytest.mark.parametrize(
-    ("host", "local"),
-    [
-        ("localhost", True),
-        ("LOCALHOST:1", True),
-        ("127.0.0.1", True),
-        ("127.1.2.3:80", True),
-        ("[::1]:80", True),
-        ("[::1]", True),
-        ("::1", True),
-        ("fe80::1", False),
-        ("2001:db8::1:8080", False),
-        ("127.0.0.1.evil.example", False),
-        ("localhost.evil.example:80", False),
-        ("192.168.0.1", False),
-        ("", False),
-    ],
-)
-def test_loopback_is_an_address_and_not_a_prefix(host, local):
-    assert is_loopback(host) is local

@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from tests.made import NOON
 from tests.outboxes.faulty_disk import FaultyDisk, input_output_error, no_space
 from tests.outboxes.kinds import HOUR, Sqlite, entry, ids, settled
 from trackgate.outbox import Dead, Held, OutboxFull, OutboxUnavailable, Settlement, Standing
-from trackgate.outboxes import sqlite_room
+from trackgate.outboxes import sqlite, sqlite_room
 from trackgate.outboxes.sqlite_reader import SqliteReader
 
 FILE = "outbox.db"
@@ -168,6 +169,21 @@ def test_a_reader_says_where_it_found_nothing(tmp_path):
         SqliteReader(tmp_path)
 
 
+def test_a_reader_says_that_it_cannot_read(kind):
+    """The index of the write-ahead log is a link, which SQLite does not follow."""
+
+    async def run():
+        box = await kind.open()
+        await box.append([entry(1, "a")])
+        kind.crash()
+        (kind.directory / f"{FILE}-shm").symlink_to("nowhere")
+        with pytest.raises(OutboxUnavailable, match="cannot be read: CantOpenError"):
+            SqliteReader(kind.directory)
+        await box.close()
+
+    asyncio.run(run())
+
+
 # --- durability -------------------------------------------------------------------------------------------------
 
 
@@ -211,6 +227,43 @@ def test_an_append_that_nobody_waits_for_any_more_is_not_begun(kind, disk):
         go_on.set()
         await first
         await box.append([entry(3, "a")])
+        assert ids(await box.take("a", 9)) == ["1", "3"]
+        await box.close()
+
+    asyncio.run(run())
+
+
+def test_what_waits_for_a_stalled_disk_is_bounded(kind, disk, monkeypatch):
+    """Callers give up one after the other, and come again: memory must not hold all that they ever sent."""
+    monkeypatch.setattr(sqlite, "MOST_WAITING", 10_000)
+
+    async def run():
+        box = await kind.open(vfs=disk.name)
+        stalled, go_on = threading.Event(), threading.Event()
+
+        def stall():
+            stalled.set()
+            go_on.wait(20)
+
+        disk.on_sync = stall
+        first = asyncio.ensure_future(box.append([entry(1, "a")]))
+        await asyncio.to_thread(stalled.wait, 20)
+        given_up = 0
+        with pytest.raises(OutboxUnavailable, match="does not keep up"):  # noqa: PT012 - at which of them, is counted
+            while given_up < 99:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(box.append([entry(2, "a", properties={"text": "x" * 1000})]), 0.001)
+                given_up += 1
+        assert given_up < 15
+        disk.mend()
+        go_on.set()
+        await first
+
+        async def taken():
+            with suppress(OutboxUnavailable):
+                return await box.append([entry(3, "a")])
+
+        await eventually(taken)
         assert ids(await box.take("a", 9)) == ["1", "3"]
         await box.close()
 
@@ -436,6 +489,8 @@ def test_a_failed_disk_promises_nothing_and_is_left_for_a_new_connection(kind, d
         with pytest.raises(OutboxUnavailable):
             await box.find("event-1")
         assert "cannot be written" in box.healthy()
+        tally = box.ledger().destinations["a"]
+        assert (tally.owed, tally.delivered) == (2, 0)  # nothing is counted that may never have come true
         disk.mend()
         kind.clock.seconds += 60
 
@@ -472,6 +527,37 @@ def test_what_a_lost_commit_handed_out_comes_again_uncounted(kind, disk):
         await eventually(well)
         assert [(one.event.id, one.attempts) for one in await box.take("a", 9)] == [("event-2", 0)]
         assert [(one.event.id, one.attempts) for one in await box.take_held("a", NOON, 9)] == [("event-1", 1)]
+        await box.close()
+
+    asyncio.run(run())
+
+
+def test_what_was_handed_out_before_the_disk_failed_is_not_handed_out_again(kind, disk):
+    """It is on its way to an upstream: only a transaction whose end is unknown is undone."""
+
+    async def run():
+        box = await kind.open(vfs=disk.name)
+        await box.append([entry(1, "a"), entry(2, "a")])
+        await box.settle(settled(await box.take("a", 1)))
+        taken = await box.take("a", 1)
+        disk.on_sync = input_output_error
+        kind.clock.seconds += 3 * HOUR
+
+        async def failed():
+            with suppress(OutboxUnavailable):
+                await box.find("event-1")  # wakes the writer, which finds an old event to forget, and cannot
+            return box.healthy() is not None
+
+        async def well():
+            return box.healthy() is None
+
+        await eventually(failed)
+        disk.mend()
+        kind.clock.seconds += 60
+        await eventually(well)
+        assert await box.take("a", 9) == []
+        await box.settle(settled(taken))
+        assert box.ledger().destinations["a"].delivered == 2
         await box.close()
 
     asyncio.run(run())

@@ -18,7 +18,7 @@ import pytest
 
 from tests.program.running import GUARD, VENDORS, Process, appizer, arrived, metrics, stage, until
 from trackgate import vendors
-from trackgate.cli.curl import curl as say_curl
+from trackgate.curl import curl as say_curl
 
 README = Path(__file__).parents[2] / "README.md"
 KNOWN = vendors.load()

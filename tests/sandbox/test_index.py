@@ -25,12 +25,12 @@ def test_the_curl_of_a_vendor_is_accepted_as_it_stands(bench: Bench, vendor: Ven
     """The words of the shell command, read as curl reads them."""
     said = bench.ask("GET", "/").json()["vendors"][vendor.name]
     assert said["url"] == f"http://127.0.0.1:9000/{vendor.name}"
-    _, _, method, url, *options = shlex.split(said["curl"].replace("\\\n", ""))
+    _, url, *options = shlex.split(said["curl"])
     headers = dict(
         option.split(": ", 1) for flag, option in zip(options[::2], options[1::2], strict=True) if flag == "-H"
     )
     assert options[-2] == "-d"
-    assert bench.ask(method, url, headers=headers, content=options[-1]).status_code in (200, 202)
+    assert bench.ask("POST", url, headers=headers, content=options[-1]).status_code in (200, 202)
 
 
 def test_a_browser_gets_a_page(bench: Bench) -> None:

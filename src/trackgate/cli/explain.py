@@ -116,6 +116,6 @@ def _going(each: Going) -> list[str]:
 
 def _happened(note: Note) -> str:
     """What became of a field, in the words of the table."""
-    if note.became:
+    if note.became and note.kind != "made-up":
         return f"{note.field} -> {', '.join(note.became)}"
     return f"{note.field}: {WORDS[note.kind]}"

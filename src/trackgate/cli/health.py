@@ -9,9 +9,9 @@ from pathlib import Path
 import click
 import httpx
 
+from trackgate.address import Address
 from trackgate.cli.configured import config_option, read
 from trackgate.config import Server
-from trackgate.server import Listen
 
 PATIENCE = 2.0
 """Seconds; a probe's own time limit is longer."""
@@ -24,7 +24,7 @@ PATIENCE = 2.0
 def health(path: Path, listen: str | None, *, ready: bool) -> None:
     """Ask the gateway that listens at the configured address how it is; exit 0 if well."""
     try:
-        at = Listen.read(listen or _listen_of(path))
+        at = Address.read(listen or _listen_of(path))
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--listen") from None
     url = f"http://{at.here}{'/readyz' if ready else '/livez'}"

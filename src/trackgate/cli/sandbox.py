@@ -9,11 +9,11 @@ import sys
 import click
 
 from trackgate import vendors
-from trackgate.cli.curl import curl
+from trackgate.address import Address
 from trackgate.clock import SystemClock
-from trackgate.ingest.doors import is_loopback
+from trackgate.curl import curl
 from trackgate.sandbox import build
-from trackgate.server import Bounds, Listen, Server, address_of
+from trackgate.server import Bounds, Server, address_of, bind
 
 
 @click.command(short_help="Run the vendors, emulated.")
@@ -21,7 +21,7 @@ from trackgate.server import Bounds, Listen, Server, address_of
 def sandbox(listen: str) -> None:
     """Run the four vendors, emulated: strict about their documents, told to fail on demand, forgetting at exit."""
     try:
-        asyncio.run(_serve(Listen.read(listen)))
+        asyncio.run(_serve(Address.read(listen)))
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--listen") from None
     except OSError as error:
@@ -29,11 +29,11 @@ def sandbox(listen: str) -> None:
         sys.exit(1)
 
 
-async def _serve(listen: Listen) -> None:
-    listener = listen.bind()
+async def _serve(listen: Address) -> None:
+    listener = bind(listen)
     address = address_of(listener)
     known = vendors.load()
-    server = Server(build(known, SystemClock(), loopback_only=is_loopback(listen.host)), Bounds(), grace=1)
+    server = Server(build(known, SystemClock(), loopback_only=listen.loopback), Bounds(), grace=1)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, server.stop)

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import click
 import uvloop
 
+from trackgate.address import Address
 from trackgate.app import Gateway
 from trackgate.cli.configured import accepted, config_option, read
-from trackgate.cli.curl import curl
 from trackgate.clock import SystemClock
+from trackgate.curl import curl
 from trackgate.log import adopt_stdlib, configure
 from trackgate.outbox import OutboxError
-from trackgate.server import Listen
 
 if TYPE_CHECKING:
     from trackgate.config import Config
@@ -40,6 +40,7 @@ beside a busy loop."""
     "--sandbox",
     is_flag=True,
     envvar="TRACKGATE_SANDBOX",
+    show_envvar=True,
     help="Run the emulated vendors too and send every delivery there, never to a real vendor.",
 )
 @click.option(
@@ -47,6 +48,7 @@ beside a busy loop."""
     default="127.0.0.1:8090",
     envvar="TRACKGATE_SANDBOX_LISTEN",
     show_default=True,
+    show_envvar=True,
     metavar="HOST:PORT",
     help="Where the emulated vendors listen.",
 )
@@ -55,7 +57,7 @@ def serve(path: Path, listen: str | None, data: str | None, *, sandbox: bool, sa
     config, faults = read(path, {"listen": listen, "data": data}, placeholders=sandbox)
     config = accepted(config, faults)
     try:
-        emulated = Listen.read(sandbox_listen) if sandbox else None
+        emulated = Address.read(sandbox_listen) if sandbox else None
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--sandbox-listen") from None
     clock = SystemClock()

@@ -12,19 +12,17 @@ import httpx
 
 from trackgate.app import SANDBOX_DATA
 from trackgate.cli.configured import config_option, usable
-from trackgate.cli.curl import curl
+from trackgate.curl import curl
 from trackgate.explain import going
+from trackgate.headers import EVENT_ID, SANDBOX
 from trackgate.outbox import OutboxError, Standing
 from trackgate.outboxes.sqlite_reader import SqliteReader
-from trackgate.server import Listen
 
 if TYPE_CHECKING:
     from trackgate.config import Config
     from trackgate.model import Call
     from trackgate.outbox import Attempt, Found
 
-EVENT_ID = "trackgate-event-id"
-SANDBOX = "trackgate-sandbox"
 SETTLED = frozenset({"delivered", "dead", "dropped"})
 LOOK_EVERY = 0.05
 
@@ -70,9 +68,8 @@ def try_source(path: Path, source: str, listen: str | None, wait: float) -> None
 
 
 def _sample(config: Config, source: str) -> Call:
-    listen = Listen.read(config.server.listen)
     keys = config.sources[source].keys
-    url = f"http://{listen.here}/{source}"
+    url = f"http://{config.server.address.here}/{source}"
     call = config.sources[source].vendor.sample(url, keys[0].value() if keys else "ANY_KEY")
     shown = config.sources[source].vendor.sample(url, "KEY")
     click.echo(f"> {curl(shown)}")

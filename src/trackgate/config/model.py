@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from trackgate.config.secret import Secret
 from trackgate.config.tables import Lossy, Server
+from trackgate.model import Event
 from trackgate.retry import RetryPolicy
 from trackgate.routing import Route
 from trackgate.units import Duration
@@ -55,6 +56,10 @@ class Destination(Struct, frozen=True, kw_only=True):
         """
         fresh = {field: secret.credential() for field, secret in self.reread.items()}
         return Target(url=self.url, key=self.key.credential(), options=replace(self.options, **fresh))
+
+    def filters(self, event: Event) -> bool:
+        """Whether its options ask not to be owed this event."""
+        return self.vendor.filters(event, self.options)
 
     def __repr__(self) -> str:
         """Without the options, which may hold a secret."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from trackgate.config.address import Address
+from trackgate.address import Address
 from trackgate.config.kinds import kind_of
 from trackgate.config.reading import Broken, Scope, fields_of, from_text, read_table
 from trackgate.config.tables import Server

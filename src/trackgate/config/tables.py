@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
-from trackgate.config.address import Address
+from trackgate.address import Address
 from trackgate.config.secret import Secret
 from trackgate.retry import RetryPolicy
 from trackgate.routing import Match
@@ -37,8 +37,8 @@ class Server(Struct, frozen=True, kw_only=True):
     max_body: Size = Size(2**20)
     """The longest request body, where the vendor documents no limit of its own."""
     max_backlog: Size | None = None
-    """How much may wait; beyond it new events get a 503. Unset: half of the space that is free on the data volume at
-    the start, and at most 10GiB."""
+    """How much may wait; beyond it new events get a 503. Unset: half of the space that the data volume has for the
+    outbox at the start, free or filled by it, and at most 10GiB."""
     min_free: Annotated[Size, OrZero] = Size(64 * 2**20)
     """The free space below which new events get a 503, so that what waits can still flow out."""
     retention: Duration = Duration(7 * 86_400)

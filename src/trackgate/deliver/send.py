@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
+from trackgate.headers import EVENT_ID, HOPS
 from trackgate.model import Call, Delivered, Fault, Outcome, Reply, Retry, Unsupported
 from trackgate.outbox import Attempt, Dead, Delivery
 
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
 
 KEPT_OF_A_REPLY = 2048
 """Characters of an unsuccessful reply that are kept with its attempt."""
-
-HOPS = "trackgate-hops"
-EVENT_ID = "trackgate-event-id"
 
 
 class Tried(Struct, frozen=True):

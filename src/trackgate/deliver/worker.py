@@ -142,14 +142,14 @@ class Worker:
         if pause > 0:
             return pause
         if self._hungry():
-            room = WINDOW - len(self._lanes)
             await self._timer.refresh(self._outbox, self._plan.name)
             if self._timer.seconds() <= 0:
+                room = WINDOW - len(self._lanes)
                 self._lanes.add(await self._outbox.take_held(self._plan.name, self._timer.reached(), room))
                 self._timer.stale = True
                 await self._timer.refresh(self._outbox, self._plan.name)
-            if self._outbox.has_news(self._plan.name):
-                await self._take(room)
+            if self._hungry() and self._outbox.has_news(self._plan.name):
+                await self._take(WINDOW - len(self._lanes))
             return min(self._timer.seconds(), IDLE)
         return IDLE  # the end of a call calls for the next look
 
@@ -286,7 +286,8 @@ class Worker:
         ids = {"event_id": delivery.event.id, "source": delivery.event.source}
         for attempt in tried.attempts:
             self._metrics.attempted(self._plan.name, attempt.outcome, attempt.duration)
-            self._log.info(
+            tell = self._log.info if attempt.reason is None else self._log.warning
+            tell(
                 "delivery.attempted",
                 **ids,
                 step=attempt.step,

@@ -9,6 +9,7 @@ from urllib.parse import unquote
 import msgspec
 from msgspec.structs import replace
 
+from trackgate.headers import BATCH_ID, EVENT_ID
 from trackgate.ingest.doors import Door, Doors, Turned
 from trackgate.ingest.intake import COME_BACK
 from trackgate.model import Call, Problem, ProblemKind, Reply
@@ -127,7 +128,7 @@ class Edge:
         doors = self._doors.candidates(path) if isinstance(found, Turned) else (found,)
         if origin is None or not any(origin in door.source.cors for door in doors):
             return {}
-        exposed = "trackgate-event-id, trackgate-batch-id, retry-after"
+        exposed = f"{EVENT_ID}, {BATCH_ID}, retry-after"
         return {"access-control-allow-origin": origin, "access-control-expose-headers": exposed, "vary": "origin"}
 
     def _preflight(self, path: str, headers: Mapping[str, str]) -> Reply:

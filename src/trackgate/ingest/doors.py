@@ -7,11 +7,11 @@ a 401 and never falls through to a source without one.
 from __future__ import annotations
 
 import hmac
-from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from trackgate.address import names_loopback
 from trackgate.model import Problem, ProblemKind
 from trackgate.vendor import Endpoint, Vendor
 
@@ -156,18 +156,8 @@ def _stranger(door: Door, headers: Mapping[str, str]) -> Turned | None:
     origin = headers.get("origin")
     if origin is not None and origin not in door.source.cors:
         words = "This source has no key and takes no call from this Origin; list it under `cors`, or give it a key."
-    elif not is_loopback(headers.get("host", "")):
+    elif not names_loopback(headers.get("host", "")):
         words = "This source has no key and takes calls to a loopback Host only; call 127.0.0.1, or give it a key."
     else:
         return None
     return Turned(Problem(ProblemKind.FORBIDDEN, words), door.source.vendor, door.source.name)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host (bare, or a Host header with its port) is this machine's loopback; a look-alike name is not."""
-    bare = host.endswith("]") or (host.count(":") > 1 and not host.startswith("["))  # an IPv6 address without a port
-    name = host if bare else host.rpartition(":")[0] or host
-    try:
-        return name.lower() == "localhost" or ip_address(name.strip("[]")).is_loopback
-    except ValueError:
-        return False

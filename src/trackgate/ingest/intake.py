@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from trackgate.headers import BATCH_ID, EVENT_ID, HOPS, IDEMPOTENCY_KEY
 from trackgate.model import Call, Event, Problem, ProblemKind, Receipt, Reply
 from trackgate.outbox import Appended, Dedupe, Entry, OutboxError, OutboxFull
 
@@ -24,13 +25,8 @@ if TYPE_CHECKING:
     from trackgate.routing import Router
     from trackgate.vendor import Decoded
 
-HOPS = "trackgate-hops"
 MAX_HOPS = 8
 """Gateways that an event may come through; more is a loop."""
-
-IDEMPOTENCY_KEY = "idempotency-key"
-EVENT_ID = "trackgate-event-id"
-BATCH_ID = "trackgate-batch-id"
 
 COME_BACK = 5
 """Seconds of Retry-After when the storage does not answer."""

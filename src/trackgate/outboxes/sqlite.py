@@ -51,6 +51,9 @@ if TYPE_CHECKING:
 WITHIN = 1.0
 """Seconds after which a call turned away is written down, if nothing else is written before."""
 
+MOST_WAITING = 64 * 2**20
+"""Bytes of new events that may wait for the writer: while a disk stalls, its callers give up, and their events stay."""
+
 
 class SqliteOutbox:
     """An outbox in a directory. Made by ``open``; everything else is as ``Outbox`` says."""
@@ -127,6 +130,8 @@ class SqliteOutbox:
     # --- the protocol -------------------------------------------------------------------------------------------
 
     async def append(self, entries: Sequence[Entry]) -> Sequence[Appended]:
+        if self._writer.waiting_bytes() > MOST_WAITING:
+            raise OutboxUnavailable("the disk does not keep up with what comes in")
         rows = [ready(entry) for entry in entries]
         return await self._ask(Append(self._promise(), rows)) if rows else []
 

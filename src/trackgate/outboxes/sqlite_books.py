@@ -183,14 +183,13 @@ class Books:
             backlog_limit=limit,
         )
 
-    def snapshot(self, limit: int, trouble: str | None) -> Snapshot:
+    def snapshot(self, limit: int) -> Snapshot:
         """What the event loop needs to know."""
         accounts = self.accounts.values()
         return Snapshot(
             ledger=self.ledger(limit),
             news=frozenset(one.name for one in accounts if one.fresh_from is not None or one.returned),
             held=frozenset(one.name for one in accounts if one.held),
-            trouble=trouble,
         )
 
     def refresh_oldest(self, database: Database) -> None:

@@ -70,6 +70,7 @@ class Database:
 
         Raises:
             OutboxUnavailable: there is none, or it is of a newer form, or not ours.
+            apsw.Error: the storage failed.
 
         """
         path = directory / FILE
@@ -78,8 +79,13 @@ class Database:
         except apsw.CantOpenError:
             message = f"there is no outbox in {directory}: is this the data directory (`server.data`)?"
             raise OutboxUnavailable(message) from None
-        connection.set_busy_timeout(5_000)
-        if _recognise(connection, path) == 0:
+        try:
+            connection.set_busy_timeout(5_000)
+            form = _recognise(connection, path)
+        except BaseException:
+            _close(connection)
+            raise
+        if form == 0:
             _close(connection)
             message = f"the outbox in {directory} is empty: no gateway has used it yet"
             raise OutboxUnavailable(message)

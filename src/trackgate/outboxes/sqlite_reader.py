@@ -77,7 +77,10 @@ class SqliteReader:
     """
 
     def __init__(self, directory: Path) -> None:
-        self._database = Database.look(directory)
+        try:
+            self._database = Database.look(directory)
+        except apsw.Error as error:
+            raise _unreadable(error) from None
 
     def __enter__(self) -> Self:
         return self

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import queue
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import apsw
 from msgspec import Struct
+from msgspec.structs import replace
 
 from trackgate.outbox import OutboxFull, OutboxUnavailable
 from trackgate.outboxes.sqlite_books import Books
@@ -91,28 +93,36 @@ class Writer:
         self._say = say
         self._start = micros(clock.now()) - int(clock.monotonic() * 1e6)
         self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
+        self._submitted = self._fetched = 0  # bytes, each changed by one thread alone
         self._sweep = Sweep(int(limits.retention * 1e6), int(limits.dedupe_window * 1e6), limits.max_backlog)
         self._sweeping = True
         self._next_sweep = clock.monotonic()
         self._next_oldest = clock.monotonic()
         self._next_complaint = clock.monotonic()
-        self._hand = 0
+        self._hand = 1
         self._pause = FIRST_PAUSE
         self._retry_at = 0.0
         self._trouble: str | None = None
         database = reopen()
         self._database: Database | None = database
         self._books = _load(database, "let_go")
+        self._committed = self._books.snapshot(limits.max_backlog)
         self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
 
     def start(self) -> Snapshot:
         """Begin; what the loop should know until the first transaction."""
+        known = self._committed
         self._thread.start()
-        return self._snapshot()
+        return known
 
     def submit(self, job: Job) -> None:
-        """Have a job done in the next transaction."""
+        """Have a job done in the next transaction. On the loop's thread."""
+        self._submitted += _bytes_of(job)
         self._jobs.put(job)
+
+    def waiting_bytes(self) -> int:
+        """Bytes of new events that no transaction has begun with, also those that nobody waits for any more."""
+        return self._submitted - self._fetched
 
     def join(self) -> None:
         """Wait for the end, after ``Close`` was answered."""
@@ -140,10 +150,11 @@ class Writer:
             jobs.append(self._jobs.get(timeout=self._patience()))
             size = 0
             while len(jobs) < MOST_JOBS and size < MOST_BYTES:
-                size += sum(row.size for row in jobs[-1].rows) if isinstance(jobs[-1], Append) else 0
+                size += _bytes_of(jobs[-1])
                 jobs.append(self._jobs.get_nowait())
         except queue.Empty:
             pass
+        self._fetched += sum(map(_bytes_of, jobs))
         return jobs
 
     def _patience(self) -> float:
@@ -181,10 +192,10 @@ class Writer:
             self._publish(Answered(answers, self._snapshot(), seconds))
 
     def _transact(self, database: Database, jobs: Sequence[Job]) -> list[tuple[Job, Any]]:
-        """Do the jobs, those that change something in one transaction."""
+        """Do the jobs, those that change something in one transaction; what fails in a job undoes them all."""
         answers: list[tuple[Job, Any]] = []
-        if writes := [job for job in jobs if not isinstance(job, READS)]:
-            self._hand += 1
+        writes = [job for job in jobs if not isinstance(job, READS)]
+        if writes:
             now = self._now()
             terms = Terms(self._hand, now, now - int(self._limits.dedupe_window * 1e6), self._refusal)
             database.begin()
@@ -192,8 +203,11 @@ class Writer:
             if self._books.stale_oldest and self._clock.monotonic() >= self._next_oldest:
                 self._look_for_oldest(database)
             self._books.write(database)
+        answers += [(job, read(database, self._books, job)) for job in jobs if isinstance(job, READS)]
+        if writes:
             database.commit()
-        return [*answers, *((job, read(database, self._books, job)) for job in jobs if isinstance(job, READS))]
+            self._hand += 1  # the end of this one is known: a failure that comes later undoes nothing of it
+        return answers
 
     # --- trouble ------------------------------------------------------------------------------------------------
 
@@ -289,7 +303,9 @@ class Writer:
                 self._sweeping = self._sweep.chunk(self._database, self._books, self._now(), shortage)
                 if not self._sweeping:
                     if shortage:
-                        self._database.checkpoint()  # only now does the file give back what it does not use
+                        # Only now does the file give back what it does not use; where somebody reads it, next time.
+                        with suppress(apsw.BusyError):
+                            self._database.checkpoint()
                     self._room.restock()
                     self._next_sweep = now + (SHORT_SWEEP if shortage else EVERY)
         except apsw.FullError:
@@ -316,11 +332,18 @@ class Writer:
         self._publish(Answered([(closing, None)], self._snapshot()))
 
     def _snapshot(self) -> Snapshot:
-        return self._books.snapshot(self._limits.max_backlog, self._trouble)
+        """As of the last commit: after a failure, until they are loaded anew, the books may hold what never was."""
+        if self._database is not None:
+            self._committed = self._books.snapshot(self._limits.max_backlog)
+        return replace(self._committed, trouble=self._trouble)
 
     def _now(self) -> int:
         """Wall-clock time in microseconds that does not jump while we run."""
         return self._start + int(self._clock.monotonic() * 1e6)
+
+
+def _bytes_of(job: Job) -> int:
+    return sum(row.size for row in job.rows) if isinstance(job, Append) else 0
 
 
 def _abandoned(job: Job) -> bool:

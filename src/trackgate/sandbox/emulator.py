@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Raw, Struct, structs
 
+from trackgate.headers import EVENT_ID
 from trackgate.model import Problem, ProblemKind, Reply
 from trackgate.sandbox import contents
 from trackgate.sandbox.masking import masked
@@ -150,7 +151,7 @@ class Emulator:
             ),
             events=seen.events,
             users=seen.users,
-            trackgate_event_id=call.headers.get("trackgate-event-id"),
+            trackgate_event_id=call.headers.get(EVENT_ID),
         )
         self.memory.remember(received, len(call.body))
 

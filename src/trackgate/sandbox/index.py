@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from html import escape
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from trackgate.curl import curl
+
 if TYPE_CHECKING:
-    from trackgate.model import Call
     from trackgate.vendor import Vendor
 
 ABOUT = (
@@ -80,11 +80,5 @@ def _vendor(vendor: Vendor, url: str) -> VendorIndex:
         url=url,
         paths=tuple(f"POST {endpoint.path}" for endpoint in vendor.endpoints),
         credential=vendor.credential,
-        curl=_curl(vendor.sample(url, KEY)),
+        curl=curl(vendor.sample(url, KEY)),
     )
-
-
-def _curl(call: Call) -> str:
-    headers = [f"-H {shlex.quote(f'{name}: {value}')}" for name, value in call.headers.items()]
-    words = [f"curl -X {call.method} {shlex.quote(call.url)}", *headers, f"-d {shlex.quote(call.body.decode())}"]
-    return " \\\n  ".join(words)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from trackgate.headers import IDEMPOTENCY_KEY
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -14,7 +16,7 @@ SECRETS = ("authorization", "proxy-authorization", "cookie", "key")
 
 SECRET_ENDS = ("-key", "-token", "-secret")
 
-NO_SECRETS = ("idempotency-key",)
+NO_SECRETS = (IDEMPOTENCY_KEY,)
 
 
 def masked(headers: Mapping[str, str], credentials: Sequence[str]) -> dict[str, str]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from litestar.enums import ScopeType
 
+from trackgate.address import names_loopback
 from trackgate.model import Call
 from trackgate.sandbox import wire
 from trackgate.sandbox.control import control
@@ -46,7 +46,7 @@ class Sandbox:
         """Serve one connection's call, or the server's lifespan."""
         if scope["type"] == ScopeType.HTTP:
             headers = wire.headers_of(scope)
-            if self._loopback_only and not _is_loopback(headers.get("host", "")):
+            if self._loopback_only and not names_loopback(headers.get("host", "")):
                 message = "This sandbox listens on loopback: call it by 127.0.0.1 or localhost."
                 await wire.give(send, json_reply(403, {"error": "forbidden", "field": "host", "message": message}))
                 return
@@ -102,13 +102,3 @@ def build(
         keys=keys or {},
     )
     return Sandbox(emulator, control(emulator), clock, loopback_only=loopback_only)
-
-
-def _is_loopback(host: str) -> bool:
-    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
-    if name == "localhost":
-        return True
-    try:
-        return ip_address(name.strip("[]")).is_loopback
-    except ValueError:
-        return False

@@ -1,4 +1,4 @@
-"""Where we listen, as ``host:port``, and whether others mean the same place."""
+"""Where something listens, as ``host:port``, and whether others mean the same place."""
 
 from __future__ import annotations
 
@@ -30,6 +30,15 @@ class Address(Struct, frozen=True):
             raise ValueError('must be host:port such as "127.0.0.1:8080" or "[::1]:8080"')
         return cls((match["six"] or match["host"]).lower(), int(match["port"]))
 
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def here(self) -> Self:
+        """Where a caller on this machine reaches it: what listens everywhere, by loopback."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 - a comparison
+        return type(self)(host, self.port)
+
     @property
     def loopback(self) -> bool:
         """Whether only this machine (this pod) can reach it."""
@@ -47,7 +56,7 @@ class Address(Struct, frozen=True):
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host is this machine by its own account."""
+    """Whether a host is this machine by its own account; a look-alike name is not."""
     try:
         address = ip_address(host)
     except ValueError:
@@ -55,6 +64,13 @@ def is_loopback(host: str) -> bool:
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
         return address.ipv4_mapped.is_loopback
     return address.is_loopback
+
+
+def names_loopback(header: str) -> bool:
+    """Whether a Host header (with or without its port) names this machine's loopback."""
+    bare = header.endswith("]") or (header.count(":") > 1 and not header.startswith("["))  # IPv6 without a port
+    host = header if bare else header.rpartition(":")[0] or header
+    return is_loopback(host.strip("[]"))
 
 
 def _is_any(host: str) -> bool:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def curl(call: Call) -> str:
-    """The call as one curl command; its JSON body without needless white space."""
+    """The call, a POST, as one curl command; its JSON body without needless white space."""
     headers = (f"-H {shlex.quote(f'{name.title()}: {value}')}" for name, value in call.headers.items())
     body = msgspec.json.format(call.body, indent=-1).decode()
-    return " ".join(["curl", call.url, *headers, "-d", shlex.quote(body)])
+    return " ".join(["curl", shlex.quote(call.url), *headers, "-d", shlex.quote(body)])
