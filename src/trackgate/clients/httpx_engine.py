@@ -1,6 +1,6 @@
 """The engine for tests (respx speaks to it) and for what pyreqwest cannot do: httpx.
 
-Slow (some tens of times the other engine's CPU a call), but all Python, and mocked without a socket. A pooled connection
+Slow (some tens of times the CPU of the other engine), but all Python, and mocked without a socket. A pooled connection
 that has become readable, which is what a closed one looks like, is thrown away before anything is written; nothing is
 ever sent twice.
 """
