@@ -7,12 +7,17 @@ import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
 import structlog
+from structlog.testing import capture_logs
 
-from trackgate.app import LARGEST_BACKLOG, Gateway, backlog_limit
+from trackgate import vendors
+from trackgate.app import LARGEST_BACKLOG, Gateway, PartEnded, backlog_limit
 from trackgate.clock import SystemClock
-from trackgate.config import Config, Server
+from trackgate.config import Config, Server, load
+from trackgate.deliver.worker import Worker
 from trackgate.units import Duration
+from trackgate.vendor import Target
 
 
 def test_a_worker_that_waits_for_a_dead_storage_does_not_hold_up_the_end():
@@ -35,3 +40,33 @@ def test_the_limit_of_the_backlog_outlives_a_restart_with_a_full_outbox(tmp_path
     assert backlog_limit(tmp_path) == 500
     free = 10 * LARGEST_BACKLOG
     assert backlog_limit(tmp_path) == LARGEST_BACKLOG
+
+
+def test_a_part_that_ends_by_itself_ends_the_program_after_a_drain(tmp_path, monkeypatch):
+    """A worker's bug must not leave a gateway that accepts and never delivers."""
+
+    async def ends(_worker, _standing):
+        await asyncio.sleep(0.01)
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(Worker, "run", ends)
+    text = (Path(__file__).parent.parent / "routes.toml").read_text(encoding="utf-8")
+    (tmp_path / "routes.toml").write_text(text, encoding="utf-8")
+    overrides = {"listen": "127.0.0.1:0", "data": str(tmp_path / "data"), "grace": "200ms"}
+    config, _ = load(tmp_path / "routes.toml", {}, overrides, sandbox=True)
+    assert config is not None
+
+    async def main():
+        gateway = Gateway(config, structlog.get_logger(), SystemClock())
+        with pytest.raises(PartEnded) as ended:
+            await asyncio.wait_for(gateway.run(lambda *_: None), 20)
+        assert isinstance(ended.value.__cause__, RuntimeError)
+
+    with capture_logs() as logs:
+        asyncio.run(main())
+    assert [line["event"] for line in logs][-1] == "gateway.stopped"
+
+
+def test_nothing_that_holds_a_credential_shows_it():
+    options = next(iter(vendors.load().values())).options()
+    assert "secret-key" not in repr(Target(url="http://there", key="secret-key", options=options))

@@ -54,6 +54,10 @@ GONE = "not in routes.toml"
 """Why a destination is parked that has a queue and is configured no more."""
 
 
+class PartEnded(Exception):  # noqa: N818 - what happened
+    """A part that runs as long as the program ended by itself: a bug. A supervisor starts the program anew."""
+
+
 class Gateway:
     """The running program, for as long as ``run`` lasts.
 
@@ -87,6 +91,7 @@ class Gateway:
         Raises:
             OSError: an address cannot be listened at.
             OutboxError: the data directory cannot be used.
+            PartEnded: something that runs as long as the program ended by itself; everything was drained.
 
         """
         signalled = _signals()
@@ -96,19 +101,24 @@ class Gateway:
             sandbox_at = await self._start_sandbox(stack)
             destinations = self._destinations(sandbox_at)
             outbox = await self._open_outbox(stack)
-            await self._start_workers(stack, destinations, outbox)
+            running = await self._start_workers(stack, destinations, outbox)
             server = self._server(outbox)
             serving = asyncio.create_task(server.serve(sockets=[listener]))
+            for task in (serving, *running):
+                task.add_done_callback(lambda _: signalled.set())
             self._phase = "ready"
             address = str(address_of(listener))
             self._log.info("gateway.started", listen=address, sandbox=sandbox_at, data=str(self._data()))
             announce(address, sandbox_at)
             await signalled.wait()
+            ended = [task for task in (serving, *running) if task.done()]
             self._phase = "draining"
             self._log.info("gateway.draining", grace=self._config.server.grace)
             server.stop()
-            await serving
+            await asyncio.wait([serving])
         self._log.info("gateway.stopped")
+        if ended:
+            raise PartEnded from ended[0].exception()
 
     # --- parts ------------------------------------------------------------------------------------------------
 
@@ -161,7 +171,7 @@ class Gateway:
 
     async def _start_workers(
         self, stack: AsyncExitStack, destinations: Mapping[str, Destination], outbox: Outbox
-    ) -> None:
+    ) -> list[asyncio.Task[None]]:
         known = outbox.ledger().destinations
         running: list[asyncio.Task[None]] = []
         for name in known.keys() - destinations.keys():
@@ -188,6 +198,7 @@ class Gateway:
                 self._log.info("destination.resumed", destination=name, was="parked", reason=GONE)
             running.append(asyncio.create_task(worker.run(standing)))
         stack.push_async_callback(self._stop_workers, running)
+        return running
 
     async def _stop_workers(self, running: list[asyncio.Task[None]]) -> None:
         """All at once: one hanging destination must not eat the others' grace."""

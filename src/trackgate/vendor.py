@@ -78,6 +78,10 @@ class Endpoint(Struct, frozen=True, kw_only=True):
 class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The keys of a destination that only this vendor knows. A vendor derives its own and documents each field."""
 
+    def __repr__(self) -> str:
+        """Without the values, among which may be a secret."""
+        return f"{type(self).__name__}(...)"
+
 
 class Target(Struct, frozen=True, kw_only=True):
     """A destination as its vendor sees it. ``url`` has no trailing slash; the documented path follows it."""
@@ -85,6 +89,10 @@ class Target(Struct, frozen=True, kw_only=True):
     url: str
     key: str
     options: Options
+
+    def __repr__(self) -> str:
+        """Without the key."""
+        return f"Target({self.url!r})"
 
 
 class Decoded(Struct, frozen=True):

@@ -11,7 +11,7 @@ import click
 import uvloop
 
 from trackgate.address import Address
-from trackgate.app import Gateway
+from trackgate.app import Gateway, PartEnded
 from trackgate.cli.configured import accepted, config_option, read
 from trackgate.clock import SystemClock
 from trackgate.curl import curl
@@ -25,7 +25,7 @@ STDERR = 2
 """The file descriptor of the log."""
 
 FAILED = 1
-"""Exit status: it could not start."""
+"""Exit status: it could not start, or ended by a bug."""
 
 SWITCH_INTERVAL = 0.0002
 """Seconds after which a busy thread lets another run: the outbox's thread must not wait 5 ms at each step of a commit
@@ -69,6 +69,9 @@ def serve(path: Path, listen: str | None, data: str | None, *, sandbox: bool, sa
     gateway = Gateway(config, log, clock, sandbox=emulated)
     try:
         uvloop.run(gateway.run(lambda address, at: click.echo(_welcome(config, address, at))))
+    except PartEnded:
+        log.exception("gateway.stumbled")
+        sys.exit(FAILED)
     except (OSError, OutboxError) as error:
         click.echo(f"trackgate cannot start: {error}", err=True)
         sys.exit(FAILED)
