@@ -589,7 +589,7 @@ def test_a_cancelled_call_gives_its_place_away_and_hangs_up_by_its_deadline(host
     async def test() -> None:
         async with hostile(in_turn(says(head, then="hang"), says(OK))) as server:
             client = engine(connections=1)
-            sending = asyncio.ensure_future(client.send(call(server.url), 0.5))
+            sending = asyncio.ensure_future(client.send(call(server.url), 2.0))
             await server.called.wait()
             sending.cancel()
             with pytest.raises(asyncio.CancelledError):
