@@ -601,6 +601,26 @@ def test_a_cancelled_call_gives_its_place_away_and_hangs_up_by_its_deadline(host
     run(test())
 
 
+def test_a_cancellation_that_meets_the_head_of_the_reply_is_heeded(hostile, says, engine):
+    """At whichever moment it comes: fifty calls are cancelled just as their replies begin."""
+
+    async def test() -> None:
+        async with hostile(says(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n", then="hang")) as server:
+            client = engine(connections=50)
+            for number in range(50):
+                server.called.clear()
+                sending = asyncio.ensure_future(client.send(call(server.url), GUARD))
+                await server.called.wait()
+                for _ in range(number % 3):
+                    await asyncio.sleep(0)
+                sending.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await asyncio.wait_for(asyncio.shield(sending), GUARD / 2)
+            await client.close()
+
+    run(test())
+
+
 def test_a_call_cancelled_while_it_waits_for_a_connection_is_never_sent(hostile, says, engine):
     async def test() -> None:
         async with hostile(in_turn(says(then="hang"), says(OK))) as server:

@@ -17,6 +17,7 @@ What was found out about it, and is held by the contract tests:
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -77,7 +78,9 @@ class PyreqwestClient(Engine):
         )
         async with request as response:
             reading.begin(response.status, _headers(response))
+            _heed_cancellation()
             while (chunk := await response.body_reader.read_chunk()) is not None:
+                _heed_cancellation()
                 if not reading.feed(bytes(chunk)):
                     return
             reading.finish()
@@ -91,6 +94,13 @@ class PyreqwestClient(Engine):
 
     async def release(self) -> None:
         await self._client.close()
+
+
+def _heed_cancellation() -> None:
+    """Be cancelled, if we were: pyreqwest answers a cancellation that meets a finished step with the step's result."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def _headers(response: Response) -> Iterator[tuple[str, str]]:
