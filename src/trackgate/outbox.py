@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Literal, Protocol, Self
 
 from msgspec import Struct, field
 
@@ -144,6 +144,19 @@ class Held(Struct, frozen=True, kw_only=True, tag="held"):
     step: str | None = None
     aside: bool = False
     reason: str = ""
+
+    @classmethod
+    def as_it_was(cls, delivery: Delivery, *, due: datetime | None, reason: str = "") -> Self:
+        """Held with all that is known of the delivery, as if it had not been tried."""
+        return cls(
+            due=due,
+            attempts=delivery.attempts,
+            parks=delivery.parks,
+            since=delivery.since,
+            step=delivery.step,
+            aside=delivery.aside,
+            reason=reason,
+        )
 
 
 Fate = Done | Dead | Held

@@ -151,14 +151,11 @@ def _retry(outcome: Retry, delivery: Delivery, health: Health, policy: RetryPoli
     age = health.standing.up_seconds - since
     wait = max(delay(delivery.attempts + 1, policy, now.dice), outcome.after or 0.0)
     others_pass = health.passed_at > since
-    held = Held(
-        due=now.wall + timedelta(seconds=wait),
+    held = replace(
+        Held.as_it_was(delivery, due=now.wall + timedelta(seconds=wait), reason=outcome.reason),
         attempts=delivery.attempts + 1,
-        parks=delivery.parks,
         since=since,
-        step=delivery.step,
         aside=delivery.aside or (others_pass and age >= policy.patience),
-        reason=outcome.reason,
     )
     expired = age >= policy.max_age
     return Verdict(
@@ -168,15 +165,7 @@ def _retry(outcome: Retry, delivery: Delivery, health: Health, policy: RetryPoli
 
 def _waiting(reason: str, delivery: Delivery, now: Moment) -> Held:
     """Held until the destination is up again: due at once then, no attempt spent, no age gained."""
-    return Held(
-        due=now.wall,
-        attempts=delivery.attempts,
-        parks=delivery.parks,
-        since=delivery.since,
-        step=delivery.step,
-        aside=delivery.aside,
-        reason=reason,
-    )
+    return Held.as_it_was(delivery, due=now.wall, reason=reason)
 
 
 def _failed(outcome: Retry, health: Health, policy: RetryPolicy, now: Moment) -> Health:

@@ -597,14 +597,19 @@ def test_on_a_full_disk_new_events_are_refused_and_the_ballast_lets_the_queue_dr
     asyncio.run(run())
 
 
-def test_below_the_free_space_floor_new_events_are_refused_and_old_ones_settled(kind, monkeypatch):
+@pytest.fixture
+def free(monkeypatch):
+    """The bytes that are free on the disk, as its one item."""
     free = [10**9]
 
     def statvfs(_: Path) -> os.statvfs_result:
         return os.statvfs_result((4096, 1, *[free[0]] * 3, 0, 0, 0, 0, 255))
 
     monkeypatch.setattr(os, "statvfs", statvfs)
+    return free
 
+
+def test_below_the_free_space_floor_new_events_are_refused_and_old_ones_settled(kind, free):
     async def run():
         box = await kind.open(min_free=1000)
         await box.append([entry(1, "a")])
@@ -624,14 +629,7 @@ def test_below_the_free_space_floor_new_events_are_refused_and_old_ones_settled(
     asyncio.run(run())
 
 
-def test_on_a_short_disk_what_is_settled_goes_before_its_time_and_what_is_owed_stays(kind, monkeypatch):
-    free = [10**9]
-
-    def statvfs(_: Path) -> os.statvfs_result:
-        return os.statvfs_result((4096, 1, *[free[0]] * 3, 0, 0, 0, 0, 255))
-
-    monkeypatch.setattr(os, "statvfs", statvfs)
-
+def test_on_a_short_disk_what_is_settled_goes_before_its_time_and_what_is_owed_stays(kind, free):
     async def run():
         box = await kind.open(min_free=1000)
         await box.append([entry(n, "a", properties={"p": "x" * 5000}) for n in range(200)])

@@ -89,11 +89,6 @@ class Worker:
         """Calls (and settlements) under way."""
         return self._lanes.in_flight
 
-    @property
-    def standing(self) -> Standing:
-        """How the destination stands."""
-        return self._health.standing
-
     def wake(self) -> None:
         """There may be something to do."""
         self._news.set()
@@ -161,7 +156,11 @@ class Worker:
         """Bring in the next of the log; those whose lane came to be held while we asked wait behind it instead."""
         self._overtaken.clear()
         taken = await self._outbox.take(self._plan.name, limit)
-        late = [Settlement(delivery=one, fate=_unchanged(one)) for one in taken if key_of(one) in self._overtaken]
+        late = [
+            Settlement(delivery=one, fate=Held.as_it_was(one, due=None))
+            for one in taken
+            if key_of(one) in self._overtaken
+        ]
         self._lanes.add(one for one in taken if key_of(one) not in self._overtaken)
         if late:
             await self._settle(late)
@@ -257,7 +256,7 @@ class Worker:
         """What memory has behind a held delivery waits behind it in the outbox, and what is just being taken will."""
         self._overtaken.add(key_of(delivery))
         if followers := self._lanes.followers(delivery):
-            await self._settle([Settlement(delivery=one, fate=_unchanged(one)) for one in followers])
+            await self._settle([Settlement(delivery=one, fate=Held.as_it_was(one, due=None)) for one in followers])
 
     async def _settle(self, settlements: list[Settlement]) -> None:
         """Record it, however long the outbox takes: what happened upstream cannot be taken back."""
@@ -305,17 +304,6 @@ class Worker:
 
     def _moment(self) -> Moment:
         return Moment(self._timer.now(), self._clock.monotonic(), random.random())  # noqa: S311 - jitter, no secret
-
-
-def _unchanged(delivery: Delivery) -> Held:
-    return Held(
-        due=None,
-        attempts=delivery.attempts,
-        parks=delivery.parks,
-        since=delivery.since,
-        step=delivery.step,
-        aside=delivery.aside,
-    )
 
 
 def _advice(standing: Standing) -> str:
