@@ -125,10 +125,14 @@ class Done(Struct, frozen=True, tag="done"):
 
 
 class Dead(Struct, frozen=True, tag="dead"):
-    """It will not be delivered unless an operator says so; kept with its reason."""
+    """It will not be delivered unless an operator says so; kept with its reason.
+
+    ``request`` is the call that was refused, as JSON, its secrets masked; ``None`` where none was made.
+    """
 
     reason: str
     detail: str = ""
+    request: str | None = None
 
 
 class Held(Struct, frozen=True, kw_only=True, tag="held"):
@@ -168,6 +172,21 @@ class Settlement(Struct, frozen=True, kw_only=True):
     delivery: Delivery
     fate: Fate
     attempts: tuple[Attempt, ...] = ()
+
+
+class Selection(Struct, frozen=True, kw_only=True):
+    """Some of the dead: AND across the fields, one that is ``None`` takes everything."""
+
+    destination: str | None = None
+    reason: str | None = None
+    name: str | None = None
+    """A glob (`*`, `?`, `[abc]`) on the event's name, case-sensitive."""
+    event_id: str | None = None
+    """Ours."""
+    since: datetime | None = None
+    """Dead since then, or later."""
+    until: datetime | None = None
+    """Dead before then."""
 
 
 class Standing(Struct, frozen=True, kw_only=True):
@@ -214,7 +233,7 @@ class DestinationTally(Struct, frozen=True, kw_only=True):
     oldest: datetime | None = None
     """When the oldest waiting event was received."""
     backlog_bytes: int = 0
-    """Bytes of the log from this destination's cursor on, and of what it holds."""
+    """Bytes of the events that wait for this destination."""
     standing: Standing = Standing()
 
     @property
@@ -293,6 +312,27 @@ class Outbox(Protocol):
 
     async def stand(self, destination: str, standing: Standing) -> None:
         """Remember how a destination stands, across restarts."""
+
+    async def retry_dead(self, selection: Selection, limit: int) -> int:
+        """Make at most ``limit`` of the selected dead due again, the oldest first, as if never tried; how many.
+
+        They keep their place in their lane: what is held behind nobody goes first. Again and again until it says 0.
+        """
+
+    async def drop_dead(self, selection: Selection, limit: int) -> int:
+        """Give at most ``limit`` of the selected dead up for good, counted as dropped; how many."""
+
+    async def move(self, old: str, new: str, limit: int) -> int:
+        """Owe to ``new`` what waits or is dead at ``old``, at most ``limit`` of it, the oldest first; how many.
+
+        An event that is owed to both already is dropped at ``old``. Nothing of ``old`` may be in anybody's hand.
+        """
+
+    async def drop_waiting(self, destination: str, limit: int) -> int:
+        """Give up what waits at a destination, at most ``limit`` of it, counted as dropped; how many.
+
+        Nothing of it may be in anybody's hand.
+        """
 
     def has_news(self, destination: str) -> bool:
         """Whether ``take`` might give something; cheap, in memory."""

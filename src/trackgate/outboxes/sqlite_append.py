@@ -102,6 +102,7 @@ class _Batch:
             books.count("source", row.source, "unrouted")
         for name in row.owed:
             books.count("destination", name, "owed")
+            books.count("destination", name, "waiting_bytes", row.size)
         for name in row.filtered:
             books.count("destination", name, "filtered")
 

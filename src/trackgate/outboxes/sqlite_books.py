@@ -166,7 +166,7 @@ class Books:
             retried=retried,
             held=account.held if account else 0,
             oldest=moment(account.oldest) if waits and account and account.oldest is not None else None,
-            backlog_bytes=self._fresh_bytes(account) + account.bytes if account else 0,
+            backlog_bytes=self._tallies["destination", name, "waiting_bytes"],
             standing=account.standing if account else Standing(),
         )
 

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 FILE = "outbox.db"
 APPLICATION_ID = 0x54524B47
 """``TRKG``: what ``file`` and we know our files by."""
-FORMAT = 1
-"""The file's ``user_version``."""
+FORMAT = 2
+"""The file's ``user_version``. A file of an older form is brought up to it, a form at a time, when it is opened."""
 
 MAX_WAL = 16 * 2**20
 """Bytes that the write-ahead log is cut back to after a burst."""
@@ -181,12 +181,19 @@ def _prepare(connection: apsw.Connection) -> None:
     connection.pragma("foreign_keys", value=False)
     connection.pragma("journal_size_limit", MAX_WAL)
     connection.pragma("cache_size", -CACHE)
-    if int(connection.pragma("user_version")) == 0:
-        connection.execute("begin immediate")
-        connection.execute(_text("sqlite_schema.sql"))
-        connection.pragma("application_id", APPLICATION_ID)
-        connection.pragma("user_version", FORMAT)
-        connection.execute("commit")
+    form = int(connection.pragma("user_version"))
+    if form == 0:
+        _bring_to(connection, FORMAT, "sqlite_schema.sql")
+    for newer in range(form + 1, FORMAT + 1) if form else ():
+        _bring_to(connection, newer, f"sqlite_upgrade_{newer}.sql")
+
+
+def _bring_to(connection: apsw.Connection, form: int, script: str) -> None:
+    connection.execute("begin immediate")
+    connection.execute(_text(script))
+    connection.pragma("application_id", APPLICATION_ID)
+    connection.pragma("user_version", form)
+    connection.execute("commit")
 
 
 def _close(connection: apsw.Connection) -> None:

@@ -38,9 +38,10 @@ create table event (
     hops        integer not null,
     owed        integer not null references destination_set,
     filtered    integer not null references destination_set,
-    body        text not null
+    body        text not null,
+    crc         integer                       -- of the row, so that a damaged one is known; null: not known
 ) strict;
-create index event_owed on event (owed);
+create index event_owed on event (owed, seq, lane);
 
 -- What a cursor has passed and nobody has settled: in somebody's hand, given back, or held for another try.
 create table unsettled (
@@ -64,6 +65,13 @@ create index unsettled_lane on unsettled (destination, lane, seq) where held = 1
 create index unsettled_first on unsettled (destination, lane) where held = 1 and aside = 0 and due is not null;
 create index unsettled_returned on unsettled (destination, seq) where held = 0 and hand = 0;
 
+-- What was handed out ahead of a cursor that has a backlog to get through; a cursor that comes by passes it over.
+create table ahead (
+    destination integer not null references destination,
+    seq         integer not null references event,
+    primary key (destination, seq)
+) strict, without rowid;
+
 -- Every try, for the record; never changed.
 create table attempt (
     seq         integer not null,
@@ -86,8 +94,11 @@ create table dead (
     at          integer not null,
     reason      text not null,
     detail      text not null,
+    request     text,                         -- the call as it was sent, its secrets masked; null: none was made
+    dropped_at  integer,                      -- when it was given up; null: it is still there to be tried again
     primary key (destination, seq)
 ) strict, without rowid;
+create index dead_at on dead (at) where dropped_at is null;
 
 -- The callers' keys, to recognise a repeat.
 create table seen (

@@ -114,6 +114,7 @@ class _Returns:
     def _finish(self, row: _InHand, account: Account, counter: str) -> None:
         self._rows["settle"].append((account.id, row.seq))
         self._books.count("destination", account.name, counter)
+        self._books.count("destination", account.name, "waiting_bytes", -row.size)
         self._books.stale_oldest = True
         account.unsettled -= 1
         account.bytes -= row.size
