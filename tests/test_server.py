@@ -137,6 +137,22 @@ def test_what_is_no_http_is_refused():
     assert talk(b"\x16\x03\x01 garbage\r\n\r\n").startswith(b"HTTP/1.1 400")
 
 
+@pytest.mark.parametrize(
+    ("sent", "bounds", "heard"),
+    [
+        (b"POST / HTTP/1.1\r\nhost:", {"header_timeout": 0.05}, [408]),
+        (b"POST / HTTP/1.1\r\nx: %b\r\n\r\n" % (b"y" * 300), {"header_bytes": 200}, [431]),
+        (b"\x16\x03\x01 garbage\r\n\r\n", {}, [400]),
+        (CALL % CLOSE, {"connections": 0}, [503]),
+        (CALL % CLOSE, {}, []),
+    ],
+)
+def test_each_call_that_is_turned_away_unread_is_heard_of_once(sent, bounds, heard):
+    statuses: list[int] = []
+    talk(sent, on_refusal=statuses.append, **bounds)
+    assert statuses == heard
+
+
 def test_beyond_the_connections_allowed_a_call_hears_503():
     async def main():
         async with serving(connections=3) as port:

@@ -23,6 +23,7 @@ from trackgate.headers import SANDBOX
 from trackgate.ingest.asgi import Edge
 from trackgate.ingest.doors import Doors
 from trackgate.ingest.intake import Intake
+from trackgate.ingest.refusals import Refusals
 from trackgate.ingest.web import build
 from trackgate.metrics import Metrics
 from trackgate.outbox import Standing
@@ -236,6 +237,7 @@ class Gateway:
             header_timeout=server.header_timeout,
             connections=server.max_connections,
             spared=frozenset({b"/livez"}),
+            on_refusal=Refusals(self._clock, self._log, self._metrics),
         )
         return Server(
             build(edge, lambda: self._ready(outbox), self._metrics.render), bounds, server.grace * SHARE_OF_GRACE

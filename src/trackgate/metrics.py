@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 if TYPE_CHECKING:
@@ -77,6 +77,17 @@ class Metrics:
             buckets=_FAST,
             registry=self._registry,
         )
+
+        self._refused = Counter(
+            "trackgate_refused",
+            "Calls turned away before they were read: no HTTP, headers too slow or too long, too many connections.",
+            ["reason"],
+            registry=self._registry,
+        )
+
+    def refused(self, reason: str) -> None:
+        """A call was turned away before it was read; since the start of this process."""
+        self._refused.labels(reason).inc()
 
     def answered(self, source: str, status: int, seconds: float) -> None:
         """A call was answered."""

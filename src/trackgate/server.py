@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from trackgate.address import Address
 
 if TYPE_CHECKING:
     from asyncio.events import TimerHandle
-    from collections.abc import Callable, Generator
+    from collections.abc import Generator
 
 KEEP_ALIVE = 75
 """Seconds that an idle connection stays open: longer than most clients and proxies keep theirs."""
@@ -62,6 +63,10 @@ def address_of(listener: socket.socket) -> Address:
     return Address(host, port)
 
 
+def _unheard(_status: int) -> None:
+    """Nobody wants to know."""
+
+
 class Bounds(Struct, frozen=True, kw_only=True):
     """What one connection may cost before its call is read."""
 
@@ -71,6 +76,8 @@ class Bounds(Struct, frozen=True, kw_only=True):
     connections: int = 1024
     spared: frozenset[bytes] = frozenset()
     """Paths that are answered however many connections there are: a probe that fails would only make it worse."""
+    on_refusal: Callable[[int], None] = _unheard
+    """Hears the status of each call that is turned away down here, where no application sees it."""
 
 
 class Server(uvicorn.Server):
@@ -167,6 +174,8 @@ class GuardedProtocol(HttpToolsProtocol):
             return
         crowded = len(self.connections) > self.bounds.connections and self.url not in self.bounds.spared
         self.app = _crowded if crowded else self.config.loaded_app
+        if crowded:
+            self.bounds.on_refusal(503)
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -200,7 +209,7 @@ class GuardedProtocol(HttpToolsProtocol):
                 self._decline_upgrade(data[asked.args[0] :])
         except httptools.HttpParserError:
             self.logger.warning("Invalid HTTP request received.")
-            self._refuse(b"400 Bad Request", b"This is no valid HTTP/1.1 request.")
+            self._refuse(400, b"Bad Request", b"This is no valid HTTP/1.1 request.")
 
     def _decline_upgrade(self, rest: bytes) -> None:
         """Read the call again as if it had not asked for another protocol (Java's HttpClient asks for h2c each time).
@@ -222,7 +231,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _too_slow(self) -> None:
         if self._unended or self._fields:
-            self._refuse(b"408 Request Timeout", b"The request's headers did not arrive in time.")
+            self._refuse(408, b"Request Timeout", b"The request's headers did not arrive in time.")
         else:
             self.transport.close()
 
@@ -232,13 +241,15 @@ class GuardedProtocol(HttpToolsProtocol):
             self._timer = None
 
     def _refuse_head(self) -> None:
-        self._refuse(b"431 Request Header Fields Too Large", b"The request's headers are too long.")
+        self._refuse(431, b"Request Header Fields Too Large", b"The request's headers are too long.")
 
-    def _refuse(self, status: bytes, words: bytes) -> None:
+    def _refuse(self, status: int, name: bytes, words: bytes) -> None:
+        if not self._refused:
+            self.bounds.on_refusal(status)
         self._refused = True
         if not self.transport.is_closing():
-            head = b"HTTP/1.1 %b\r\ncontent-type: text/plain\r\nconnection: close\r\ncontent-length: %d\r\n\r\n"
-            self.transport.write(head % (status, len(words)) + words)
+            head = b"HTTP/1.1 %d %b\r\ncontent-type: text/plain\r\nconnection: close\r\ncontent-length: %d\r\n\r\n"
+            self.transport.write(head % (status, name, len(words)) + words)
             self.transport.close()
 
 
