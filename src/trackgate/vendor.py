@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import msgspec
 from msgspec import Struct
@@ -26,7 +26,6 @@ from trackgate.model import (
     Outcome,
     Park,
     Problem,
-    ProblemKind,
     Receipt,
     Refuse,
     Reply,
@@ -40,21 +39,6 @@ if TYPE_CHECKING:
 
 Anonymous = Literal["dead", "filter", "as-user-id"]
 """What a vendor that demands a user id does with an event that has none (an option of such a destination)."""
-
-Wire = TypeVar("Wire", bound=Struct)
-
-WORDS = {
-    "str": "a string",
-    "object": "an object",
-    "bool": "a boolean",
-    "array": "an array",
-    "int": "an integer",
-    "float": "a number",
-}
-"""msgspec's types as a caller would say them."""
-
-MAX_DEPTH = 100
-"""Levels of nesting that a body may have; deeper ones are turned away before anything recurses into them."""
 
 MAX_RETRY_AFTER = 86_400.0
 """Seconds. A longer Retry-After is taken for this one."""
@@ -208,78 +192,6 @@ class Vendor(ABC):
 # --- what the dialects' files share ---------------------------------------------------------------------------
 
 
-def body_of(call: Call) -> Any:
-    """The JSON value of a call's body.
-
-    Raises:
-        Problem: it is no JSON that can be kept faithfully (bad syntax, not UTF-8, NaN, lone surrogates, a number out
-            of range, nested too deep).
-
-    """
-    if not call.body.strip():
-        raise Problem(ProblemKind.INVALID, "The request body is empty; send a JSON body.")
-    try:
-        value = msgspec.json.decode(call.body)
-    except RecursionError:
-        raise _too_deep() from None
-    except UnicodeDecodeError:
-        raise Problem(ProblemKind.INVALID, "The request body is not valid UTF-8.") from None
-    except msgspec.MsgspecError as error:
-        raise Problem(ProblemKind.INVALID, f"The request body is not valid JSON: {error}.") from None
-    if call.body.count(b"[") + call.body.count(b"{") > MAX_DEPTH and _deeper(value, MAX_DEPTH):
-        raise _too_deep()
-    return value
-
-
-def read_fields(wire: type[Wire], value: Any, *, at: str = "", index: int | None = None) -> tuple[Wire, dict[str, Any]]:
-    """An object as the vendor's wire Struct, and the fields that it does not declare.
-
-    Args:
-        wire: a Struct of the documented fields.
-        value: what the body holds there.
-        at: the path of the object, for messages (``event``); empty at the top.
-        index: the place in a batch.
-
-    Raises:
-        Problem: it is no object, or a field is missing or of another type; the first such field is named.
-
-    """
-    where = at or "body"
-    if not isinstance(value, dict):
-        raise Problem(
-            ProblemKind.INVALID, f"{_place(where, index)} must be an object.", field=where, index=index, flaw="type"
-        )
-    try:
-        read = msgspec.convert(value, wire)
-    except msgspec.ValidationError as error:
-        raise _field_problem(error, at, index) from None
-    return read, {key: inner for key, inner in value.items() if key not in wire.__struct_encode_fields__}
-
-
-def required(value: str, name: str, index: int | None = None) -> str:
-    """A required string: an empty one is a missing one.
-
-    Raises:
-        Problem: it is empty.
-
-    """
-    if not value:
-        raise missing(name, index)
-    return value
-
-
-def missing(name: str, index: int | None = None) -> Problem:
-    """The problem of a required field that is not there (or empty)."""
-    return Problem(ProblemKind.INVALID, f"{_place(name, index)} is required.", field=name, index=index, flaw="missing")
-
-
-def mistyped(name: str, expected: str, index: int | None = None) -> Problem:
-    """The problem of a field with a value of another type or form than documented."""
-    return Problem(
-        ProblemKind.INVALID, f"{_place(name, index)} must be {expected}.", field=name, index=index, flaw="type"
-    )
-
-
 def user_id_of(event: Event, policy: str, notes: list[Note], stand_in: str | None = None) -> str:
     """The user id to send, for a vendor that demands one.
 
@@ -303,52 +215,11 @@ def user_id_of(event: Event, policy: str, notes: list[Note], stand_in: str | Non
     raise Unsupported("no_user_id", "the event names no user, and this vendor takes none without a user id")
 
 
-def batch_of(items: Any, limit: int, at: str) -> list[Any]:
-    """The items of a batch.
-
-    Args:
-        items: what the body holds there.
-        limit: the most that the vendor takes in one call.
-        at: where it stands, for messages (``events``, ``body``).
-
-    Raises:
-        Problem: it is no array, an empty one, or too long.
-
-    """
-    if not isinstance(items, list):
-        raise mistyped(at, "an array")
-    if not items:
-        raise Problem(ProblemKind.INVALID, f"`{at}` holds no event; send at least one.", field=at, flaw="missing")
-    if len(items) > limit:
-        raise Problem(
-            ProblemKind.INVALID, f"`{at}` holds {len(items)} events; send at most {limit} in one call.", field=at
-        )
-    return items
-
-
-def stated(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields that have a value: what nobody said is left out, not sent as ``null``."""
-    return {name: value for name, value in fields.items() if value is not None}
-
-
-def json_body(value: object) -> bytes:
-    """A body as compact JSON."""
-    return msgspec.json.encode(value)
-
-
 def scheme_credential(headers: Mapping[str, str], scheme: str) -> tuple[str, ...]:
     """The credential of ``Authorization: <scheme> <credential>``; the scheme's case does not matter (RFC 9110)."""
     given, _, credential = headers.get("authorization", "").strip().partition(" ")
     credential = credential.strip()
     return (credential,) if credential and given.lower() == scheme.lower() else ()
-
-
-def json_reply(status: int, value: object, problem: Problem | None = None) -> Reply:
-    """A reply with a JSON body, and a Retry-After where the problem names one."""
-    headers = {"content-type": "application/json"}
-    if problem is not None and problem.retry_after is not None:
-        headers["retry-after"] = str(problem.retry_after)
-    return Reply(status=status, headers=headers, body=msgspec.json.encode(value))
 
 
 def retry_after_header(reply: Reply) -> float | None:
@@ -376,29 +247,3 @@ def _object(body: bytes) -> Mapping[str, Any]:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
-
-
-def _place(name: str, index: int | None) -> str:
-    return f"`{name}`" if index is None else f"`{name}` of event {index}"
-
-
-def _too_deep() -> Problem:
-    return Problem(ProblemKind.INVALID, f"The request body is nested deeper than {MAX_DEPTH} levels.")
-
-
-def _deeper(value: object, levels: int) -> bool:
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return levels < 0 or any(_deeper(item, levels - 1) for item in inner if isinstance(item, dict | list))
-
-
-def _field_problem(error: msgspec.ValidationError, at: str, index: int | None) -> Problem:
-    """Turn msgspec's words (``Expected `str`, got `int` - at `$.user_id```) into ours: the field, never the value."""
-    text = str(error)
-    said, _, path = text.partition(" - at `$")
-    inner = path.rstrip("`").lstrip(".")
-    if said.startswith("Object missing required field"):
-        inner = ".".join(part for part in (inner, said.split("`")[1]) if part)
-        return missing(".".join(part for part in (at, inner) if part), index)
-    expected = said.split("`")[1].split(" | ") if "`" in said else ["valid"]
-    words = " or ".join(WORDS.get(word, word) for word in expected if word != "null")
-    return mistyped(".".join(part for part in (at, inner) if part), words, index)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from structlog.stdlib import get_logger
+import structlog
 from structlog.testing import capture_logs
 
 from tests.outboxes.kinds import HandClock
@@ -15,7 +15,7 @@ def test_each_is_counted_and_many_share_a_line():
     clock = HandClock()
     metrics = Metrics(lambda: Ledger(sources={}, destinations={}), dict, clock)
     with capture_logs() as lines:
-        refusals = Refusals(clock, get_logger(), metrics)
+        refusals = Refusals(clock, structlog.get_logger(), metrics)
         refusals(503)
         for status in (503, 408, 503):
             refusals(status)

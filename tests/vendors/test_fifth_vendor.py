@@ -25,10 +25,9 @@ from msgspec import Struct
 
 from trackgate.fidelity import carry, leave, own_extras
 from trackgate.model import Call, Event, Reply
+from trackgate.payload import body_of, json_body, json_reply, read_fields, required
 from trackgate.strict import FILLED, OBJECT, TEXT, content, field_faults, unauthorized
-from trackgate.vendor import (
-    Decoded, Encoded, Endpoint, Vendor, body_of, json_body, json_reply, read_fields, required, user_id_of,
-)
+from trackgate.vendor import Decoded, Encoded, Endpoint, Vendor, user_id_of
 
 
 class Wire(Struct):

@@ -13,10 +13,10 @@ from msgspec import Raw, Struct, structs
 
 from trackgate.headers import EVENT_ID
 from trackgate.model import Problem, ProblemKind, Reply
+from trackgate.payload import json_reply
 from trackgate.sandbox import contents
 from trackgate.sandbox.masking import masked
 from trackgate.sandbox.memory import Flaw, Received
-from trackgate.vendor import json_reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -9,12 +9,12 @@ from litestar.enums import ScopeType
 
 from trackgate.address import names_loopback
 from trackgate.model import Call
+from trackgate.payload import json_reply
 from trackgate.sandbox import wire
 from trackgate.sandbox.control import control
 from trackgate.sandbox.emulator import Emulator
 from trackgate.sandbox.failures import Failures
 from trackgate.sandbox.memory import Memory
-from trackgate.vendor import json_reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from trackgate.fidelity import Note, carry, leave, own_extras
 from trackgate.model import Call, Context, Event, Problem, ProblemKind, Reply
+from trackgate.payload import batch_of, body_of, json_body, json_reply, read_fields, required, stated
 from trackgate.strict import FILLED, OBJECT, TEXT, content, fault, field_faults, header_faults, part, unauthorized
 from trackgate.vendor import (
     MAX_RETRY_AFTER,
@@ -23,15 +24,8 @@ from trackgate.vendor import (
     Options,
     Target,
     Vendor,
-    batch_of,
-    body_of,
-    json_body,
-    json_reply,
-    read_fields,
-    required,
     retry_after_header,
     scheme_credential,
-    stated,
     user_id_of,
 )
 

@@ -15,6 +15,7 @@ from msgspec import Struct
 from trackgate import timestamps
 from trackgate.fidelity import Note, carry, flatten, own_extras, time_of
 from trackgate.model import Call, Event, Problem, ProblemKind, Reply
+from trackgate.payload import body_of, json_body, json_reply, missing, mistyped, read_fields, required, stated
 from trackgate.strict import (
     FLAG,
     OBJECT,
@@ -28,23 +29,7 @@ from trackgate.strict import (
     primitive_faults,
     unauthorized,
 )
-from trackgate.vendor import (
-    Decoded,
-    Encoded,
-    Endpoint,
-    Options,
-    Target,
-    Vendor,
-    body_of,
-    json_body,
-    json_reply,
-    missing,
-    mistyped,
-    read_fields,
-    required,
-    stated,
-    zoned,
-)
+from trackgate.vendor import Decoded, Encoded, Endpoint, Options, Target, Vendor, zoned
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

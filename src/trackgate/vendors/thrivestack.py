@@ -17,6 +17,7 @@ from msgspec import Meta, Struct, structs
 from trackgate import timestamps
 from trackgate.fidelity import CARRIED, Note, carry, leave, own_extras, time_of
 from trackgate.model import Call, Context, Event, Kind, Problem, ProblemKind, Reply, Unsupported
+from trackgate.payload import batch_of, body_of, json_body, json_reply, missing, read_fields, required, stated
 from trackgate.strict import (
     FILLED,
     OBJECT,
@@ -30,24 +31,7 @@ from trackgate.strict import (
     part,
     unauthorized,
 )
-from trackgate.vendor import (
-    Decoded,
-    Encoded,
-    Endpoint,
-    Options,
-    Target,
-    Vendor,
-    batch_of,
-    body_of,
-    json_body,
-    json_reply,
-    missing,
-    read_fields,
-    required,
-    scheme_credential,
-    stated,
-    user_id_of,
-)
+from trackgate.vendor import Decoded, Encoded, Endpoint, Options, Target, Vendor, scheme_credential, user_id_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

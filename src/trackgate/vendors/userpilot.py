@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from trackgate.fidelity import Note, carry, flatten, leave, own_extras
 from trackgate.model import Call, Context, Event, Problem, Reply, Unsupported
+from trackgate.payload import body_of, json_body, json_reply, read_fields, required
 from trackgate.strict import FILLED, OBJECT, content, field_faults, header_faults, part, primitive_faults, unauthorized
 from trackgate.vendor import (
     Anonymous,
@@ -21,11 +22,6 @@ from trackgate.vendor import (
     Options,
     Target,
     Vendor,
-    body_of,
-    json_body,
-    json_reply,
-    read_fields,
-    required,
     scheme_credential,
     user_id_of,
 )
