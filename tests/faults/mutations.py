@@ -27,9 +27,9 @@ from tests.faults.verdicts import Verdict, write_down
 ROOT = Path(__file__).parents[2]
 SOURCE = Path("src/trackgate")
 
-COUNTING = {"count", "count_rejected", "observe"}
+COUNTING = {"count", "count_rejected", "observe", "inc", "answered", "attempted", "committed", "refused"}
 """Methods whose calls are counters, called on the things below."""
-COUNTED_ON = {"books", "_books", "_outbox", "labels", "_committed"}
+COUNTED_ON = {"books", "_books", "_outbox", "_metrics", "labels", "_committed"}
 
 DYING = {"Dead", "Refuse", "Unsupported"}
 """What a delivery dies of; the first argument is the reason."""
@@ -39,10 +39,12 @@ SETTLING = {"settle", "_settle", "give_back", "_finish", "_hold"}
 
 CLOSEST = {
     "outboxes": ("tests/outboxes", "tests/program/test_gateway.py", "tests/test_app.py"),
-    "ingest": ("tests/ingest", "tests/program/test_gateway.py"),
-    "deliver": ("tests/deliver", "tests/program/test_gateway.py", "tests/test_app.py"),
+    "ingest": ("tests/ingest", "tests/test_metrics.py", "tests/program/test_gateway.py"),
+    "deliver": ("tests/deliver", "tests/test_metrics.py", "tests/program/test_gateway.py", "tests/test_app.py"),
     "operate": ("tests/operate", "tests/cli"),
     "vendors": ("tests/vendors",),
+    "metrics.py": ("tests/test_metrics.py",),
+    "app.py": ("tests/test_metrics.py", "tests/test_app.py", "tests/program/test_gateway.py"),
     "": ("tests/test_retry.py", "tests/vendors", "tests/deliver", "tests/program/test_gateway.py", "tests/test_app.py"),
 }
 """Folder of the source -> where to look for a test that notices."""
