@@ -744,6 +744,13 @@ def test_userpilots_limit_is_of_event_metadata_and_not_of_a_users():
     assert said["metadata"] == metadata
 
 
+def test_a_call_over_thrivestacks_limit_is_unsupported():
+    body = {**APPIZER, "properties": {"text": "x" * 2_000_000}}
+    with pytest.raises(Unsupported) as caught:
+        convert("appizer", "track", body, "thrivestack")
+    assert caught.value.reason == "body_too_large"
+
+
 def test_a_timestamp_with_no_utc_date_is_unsupported_at_thrivestack():
     body = {"event": {"event": "a", "user_id": "u", "timestamp": "0001-01-01T00:00:00+05:30"}}
     with pytest.raises(Unsupported) as caught:
