@@ -28,6 +28,7 @@ from trackgate.ingest.web import build
 from trackgate.metrics import Metrics
 from trackgate.outbox import Standing
 from trackgate.outboxes.sqlite import SqliteOutbox
+from trackgate.outboxes.sqlite_limits import Limits
 from trackgate.routing import Router
 from trackgate.sandbox import build as build_sandbox
 from trackgate.server import Bounds, Server, address_of, bind
@@ -158,16 +159,20 @@ class Gateway:
         outbox = await SqliteOutbox.open(
             data,
             self._clock,
-            max_backlog=server.max_backlog or backlog_limit(data),
-            min_free=server.min_free,
-            retention=server.retention,
-            dedupe_window=server.dedupe_window,
+            Limits(
+                max_backlog=server.max_backlog or backlog_limit(data),
+                min_free=server.min_free,
+                retention=server.retention,
+                dead_retention=server.dead_retention,
+                dedupe_window=server.dedupe_window,
+            ),
             on_commit=self._committed,
             log=self._log,
         )
         stack.push_async_callback(outbox.close)
         self._metrics = Metrics(outbox.ledger, self._in_flight, self._clock)
         outbox.on_append(lambda owed: self._appended(outbox, owed))
+        outbox.on_retry(self._retried)
         return outbox
 
     async def _start_workers(
@@ -271,6 +276,10 @@ class Gateway:
             self._log.warning("backlog.filling", **asdict(filling))
         for name in owed & self._workers.keys():
             self._workers[name].wake()
+
+    def _retried(self, names: frozenset[str]) -> None:
+        for name in names & self._workers.keys():
+            self._workers[name].wake(held=True)
 
 
 def backlog_limit(data: Path) -> int:

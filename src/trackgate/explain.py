@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from trackgate.exemplar import exemplar
+from trackgate.masking import MaskedCall, masked
 from trackgate.model import Call, Event, Receipt, Unsupported
 from trackgate.routing import Router
 from trackgate.vendor import Endpoint, Target
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from trackgate.config import Config, Destination
     from trackgate.fidelity import Note
     from trackgate.vendor import Vendor
-
-MASK = "***"
 
 SYMBOLS = {"carried": "P", "changed": "~", "made-up": "+", "dropped": "-", "degraded": "!"}
 """How the table writes the kinds of notes."""
@@ -33,21 +32,12 @@ class Passed(Struct, frozen=True):
     why_not: str | None
 
 
-class OutCall(Struct, frozen=True):
-    """A call as it would be made; credentials are masked."""
-
-    method: str
-    url: str
-    headers: dict[str, str]
-    body: str
-
-
 class Going(Struct, frozen=True):
     """What one destination would get of an event. ``unsupported`` says why it can get nothing."""
 
     destination: str
     vendor: str
-    calls: tuple[OutCall, ...] = ()
+    calls: tuple[MaskedCall, ...] = ()
     notes: tuple[Note, ...] = ()
     unsupported: str | None = None
 
@@ -95,22 +85,8 @@ def going(destination: Destination, event: Event) -> Going:
         encoded = destination.vendor.encode(event, destination.target())
     except Unsupported as error:
         return Going(destination.name, destination.vendor.name, unsupported=f"{error.reason}: {error.detail}")
-    calls = tuple(_masked(destination.vendor, call) for call in encoded.calls)
+    calls = tuple(masked(call, destination.vendor.credentials(call.headers)) for call in encoded.calls)
     return Going(destination.name, destination.vendor.name, calls, encoded.notes)
-
-
-def _masked(vendor: Vendor, call: Call) -> OutCall:
-    credentials = vendor.credentials(call.headers)
-    headers = {name: _hidden(value, credentials) for name, value in call.headers.items()}
-    return OutCall(call.method, call.url, headers, call.body.decode())
-
-
-def _hidden(value: str, credentials: tuple[str, ...]) -> str:
-    """A header's value, without the credential that it is or that stands behind its scheme."""
-    for credential in credentials:
-        if value == credential or value.endswith(f" {credential}"):
-            return value.removesuffix(credential) + MASK
-    return value
 
 
 # --- the fidelity table ---------------------------------------------------------------------------------------

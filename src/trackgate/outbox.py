@@ -262,7 +262,9 @@ class Found(Struct, frozen=True, kw_only=True):
     """Destination -> delivered, dead, dropped, held or due."""
     attempts: Mapping[str, tuple[Attempt, ...]]
     reasons: Mapping[str, str]
-    """Destination -> why it is dead."""
+    """Destination -> why it is dead, dropped or held."""
+    next_due: Mapping[str, datetime]
+    """Destination -> when it is tried again; absent for one that waits behind another of its lane."""
 
 
 class Outbox(Protocol):
@@ -314,24 +316,27 @@ class Outbox(Protocol):
         """Remember how a destination stands, across restarts."""
 
     async def retry_dead(self, selection: Selection, limit: int) -> int:
-        """Make at most ``limit`` of the selected dead due again, the oldest first, as if never tried; how many.
+        """Make at most ``limit`` of the selected dead due again, as if never tried; how many.
 
-        They keep their place in their lane: what is held behind nobody goes first. Again and again until it says 0.
+        Of each destination the oldest first. They keep their place in their lane: what is held behind nobody goes
+        first. Again and again until it says 0.
         """
 
     async def drop_dead(self, selection: Selection, limit: int) -> int:
         """Give at most ``limit`` of the selected dead up for good, counted as dropped; how many."""
 
     async def move(self, old: str, new: str, limit: int) -> int:
-        """Owe to ``new`` what waits or is dead at ``old``, at most ``limit`` of it, the oldest first; how many.
+        """Owe to ``new`` what waits or is dead at ``old``, at most ``limit`` of it; how many.
 
-        An event that is owed to both already is dropped at ``old``. Nothing of ``old`` may be in anybody's hand.
+        What waits goes before the dead, the oldest first. An event that is owed to both already is dropped at ``old``,
+        unless it was dropped at ``new``: then it is owed to that one alone, and not dropped any more. What is in
+        somebody's hand stays.
         """
 
     async def drop_waiting(self, destination: str, limit: int) -> int:
         """Give up what waits at a destination, at most ``limit`` of it, counted as dropped; how many.
 
-        Nothing of it may be in anybody's hand.
+        The oldest first. What is in somebody's hand stays.
         """
 
     def has_news(self, destination: str) -> bool:
@@ -339,6 +344,9 @@ class Outbox(Protocol):
 
     def on_append(self, wake: Callable[[frozenset[str]], None]) -> None:
         """Call ``wake`` with the destinations owed, on the event loop, after each commit that owes something."""
+
+    def on_retry(self, wake: Callable[[frozenset[str]], None]) -> None:
+        """Call ``wake`` with the destinations, on the event loop, after each commit that made some of the dead due."""
 
     def count_rejected(self, source: str, reason: str, count: int = 1) -> None:
         """Count a call turned away; written with the next commit, or within a second."""

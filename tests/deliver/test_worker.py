@@ -23,6 +23,7 @@ from trackgate.metrics import Metrics
 from trackgate.model import Fault, Receipt, Reply
 from trackgate.outbox import Entry, Ledger, OutboxUnavailable, Standing
 from trackgate.outboxes.sqlite import SqliteOutbox
+from trackgate.outboxes.sqlite_limits import Limits
 from trackgate.retry import RetryPolicy
 from trackgate.units import Duration
 from trackgate.vendor import Target
@@ -93,7 +94,9 @@ class Bench:
 async def bench(folder, rule, *, standing=None, concurrency=8, takes=0.01, target=None, **policy):
     clock = simulated_clock()
     opened = await SqliteOutbox.open(
-        folder, clock, max_backlog=2**30, min_free=0, retention=100 * DAY, dedupe_window=100 * DAY
+        folder,
+        clock,
+        Limits(max_backlog=2**30, min_free=0, retention=100 * DAY, dead_retention=100 * DAY, dedupe_window=100 * DAY),
     )
     outbox = Awaited(opened)
     upstream = Upstream(clock, rule, takes)
@@ -106,6 +109,7 @@ async def bench(folder, rule, *, standing=None, concurrency=8, takes=0.01, targe
     metrics = Metrics(lambda: Ledger(sources={}, destinations={}), dict, clock)
     worker = Worker(plan, outbox, Sender(APPIZER, upstream, clock, 10.0), clock, structlog.get_logger(), metrics)
     outbox.on_append(lambda owed: worker.wake())
+    outbox.on_retry(lambda names: worker.wake(held=True))
     running = asyncio.create_task(worker.run(standing or Standing()))
     try:
         yield Bench(outbox, worker, upstream, clock)

@@ -9,13 +9,20 @@ from typing import TYPE_CHECKING, Any
 from tests.made import NOON, event
 from trackgate.outbox import Dedupe, Delivery, Done, Entry, Fate, Settlement
 from trackgate.outboxes.sqlite import SqliteOutbox
+from trackgate.outboxes.sqlite_limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
 HOUR = 3600.0
-ROOMY: dict[str, Any] = {"max_backlog": 2**30, "min_free": 0, "retention": HOUR, "dedupe_window": 2 * HOUR}
+ROOMY: dict[str, Any] = {
+    "max_backlog": 2**30,
+    "min_free": 0,
+    "retention": HOUR,
+    "dead_retention": 1000 * HOUR,
+    "dedupe_window": 2 * HOUR,
+}
 
 
 class HandClock:
@@ -48,8 +55,9 @@ class Sqlite:
     def directory(self) -> Path:
         return self._place / f"life-{self._lives}"
 
-    async def open(self, **limits: Any) -> SqliteOutbox:
-        return await SqliteOutbox.open(self.directory, self.clock, **{**ROOMY, **limits})
+    async def open(self, *, log: Any = None, vfs: str | None = None, **limits: Any) -> SqliteOutbox:
+        bounds = Limits(**{**ROOMY, **limits})
+        return await SqliteOutbox.open(self.directory, self.clock, bounds, log=log, vfs=vfs)
 
     def crash(self) -> None:
         """Go on with the files as a kill at this moment would leave them (what was open stays with the old ones)."""

@@ -21,6 +21,7 @@ from trackgate.outbox import (
     Outbox,
     OutboxFull,
     OutboxUnavailable,
+    Selection,
     Settlement,
     Standing,
 )
@@ -458,6 +459,294 @@ def test_find_tells_what_became_of_an_event_at_each_destination(kind):
         assert await box.find("event-2") is None
         tallies = box.ledger().destinations
         assert [tallies[name].retried for name in "abcd"] == [0, 1, 2, 0]
+
+    holds(kind, law)
+
+
+# --- what operators do ------------------------------------------------------------------------------------------
+
+
+def balanced(box: Outbox) -> bool:
+    """Whether each destination's ledger adds up; what waits has bytes, and nothing else has."""
+    return all(
+        min(tally.owed, tally.waiting, tally.dead, tally.dropped) >= 0
+        and (tally.backlog_bytes > 0) == (tally.waiting > 0)
+        for tally in box.ledger().destinations.values()
+    )
+
+
+async def fates(box: Any, *numbers: int) -> list[dict[str, str]]:
+    """What became of these events."""
+    return [dict((await box.find(f"event-{number}")).fates) for number in numbers]
+
+
+async def all_dead(box: Outbox, name: str = "a", reason: str = "bad") -> None:
+    """Let everything that a destination is owed die."""
+    await box.settle(settled(await box.take(name, 99), Dead(reason)))
+
+
+def test_a_dead_one_that_is_retried_goes_as_if_never_tried_and_before_what_is_held_behind_it(kind):
+    async def law(box):
+        await box.append([entry(n, "a", lane=5) for n in range(3)])
+        first, second, _ = await box.take("a", 3)
+        later = NOON + timedelta(hours=1)
+        await box.settle([Settlement(delivery=first, fate=Dead("expired"), attempts=())])
+        await box.settle(settled([second], Held(due=later, attempts=7, parks=2, since=1.5, step="track")))
+        assert await box.next_due("a") == later
+        assert await box.retry_dead(Selection(destination="a"), 99) == 1
+        assert await box.retry_dead(Selection(destination="a"), 99) == 0
+        assert balanced(box)
+        assert await box.next_due("a") == NOON
+        (again,) = await box.take_held("a", later, 9)
+        assert ids([again]) == ["0"]
+        assert (again.attempts, again.parks, again.since, again.step, again.aside) == (0, 0, None, None, False)
+        await box.settle(settled([again]))
+        assert ids(await box.take_held("a", later, 9)) == ["1"]
+        tally = box.ledger().destinations["a"]
+        assert (tally.owed, tally.delivered, tally.dead, tally.waiting) == (3, 1, 0, 2)
+
+    holds(kind, law)
+
+
+SELECTIONS = {
+    "everything": (Selection(), "012345"),
+    "a destination": (Selection(destination="b"), "5"),
+    "a reason": (Selection(reason="worse"), "235"),
+    "a name": (Selection(name="sign_up"), "014"),
+    "some names": (Selection(name="sign_*"), "0134"),
+    "no name in another case": (Selection(name="Sign_*"), ""),
+    "an event": (Selection(event_id="event-3"), "3"),
+    "since a moment": (Selection(since=NOON + timedelta(seconds=10)), "2345"),
+    "until a moment": (Selection(until=NOON + timedelta(seconds=10)), "01"),
+    "all of it": (
+        Selection(destination="a", reason="worse", name="*_*", since=NOON, until=NOON + timedelta(seconds=11)),
+        "23",
+    ),
+    "a destination that nobody knows": (Selection(destination="z"), ""),
+}
+
+
+async def various_dead(kind: Sqlite, box: Any) -> None:
+    """Dead ones for ``SELECTIONS`` to choose from."""
+    names = ["sign_up", "sign_up", "log_in", "sign_out", "sign_up", "log_in"]
+    await box.append([entry(n, "b" if n == 5 else "a", name=name) for n, name in enumerate(names)])
+    await box.settle(settled(await box.take("a", 2), Dead("bad", "the first")))
+    kind.clock.seconds += 10
+    await box.settle(settled(await box.take("a", 2), Dead("worse")))
+    kind.clock.seconds += 10
+    await box.settle(settled(await box.take("a", 1), Dead("bad", "the last")))
+    await box.settle(settled(await box.take("b", 1), Dead("worse")))
+
+
+@pytest.mark.parametrize("what", ["retry_dead", "drop_dead"])
+@pytest.mark.parametrize(("selection", "chosen"), SELECTIONS.values(), ids=SELECTIONS)
+def test_a_selection_takes_the_dead_that_it_describes_and_no_others(kind, what, selection, chosen):
+    async def law(box):
+        await various_dead(kind, box)
+        assert await getattr(box, what)(selection, 99) == len(chosen)
+        for number in range(6):
+            (fate,) = (await box.find(f"event-{number}")).fates.values()
+            assert fate == ("dead" if str(number) not in chosen else {"retry_dead": "held"}.get(what, "dropped"))
+        assert await getattr(box, what)(selection, 99) == 0
+        assert balanced(box)
+
+    holds(kind, law)
+
+
+def test_no_more_are_done_at_once_than_was_asked_and_the_oldest_go_first(kind):
+    async def law(box):
+        await box.append([entry(n, "a") for n in range(5)])
+        await all_dead(box)
+        assert await box.retry_dead(Selection(), 2) == 2
+        assert ids(await box.take_held("a", NOON, 9)) == ["0", "1"]
+        assert await box.drop_dead(Selection(), 2) == 2
+        assert await fates(box, 2, 3, 4) == [{"a": "dropped"}, {"a": "dropped"}, {"a": "dead"}]
+        tally = box.ledger().destinations["a"]
+        assert (tally.owed, tally.waiting, tally.dead, tally.dropped) == (5, 2, 1, 2)
+
+    holds(kind, law)
+
+
+def test_what_was_dropped_is_not_among_the_dead_any_more(kind):
+    async def law(box):
+        await box.append([entry(1, "a")])
+        await all_dead(box)
+        assert await box.drop_dead(Selection(), 9) == 1
+        assert await box.retry_dead(Selection(), 9) == 0
+        assert await box.drop_dead(Selection(), 9) == 0
+        assert await box.move("a", "b", 9) == 0
+        assert (await box.find("event-1")).reasons == {"a": "bad"}
+
+    holds(kind, law)
+
+
+def test_those_whose_dead_are_retried_are_woken_after_the_commit(kind):
+    async def law(box):
+        woken: list[frozenset[str]] = []
+        box.on_retry(woken.append)
+        await box.append([entry(1, "a", "b"), entry(2, "c")])
+        await all_dead(box, "a")
+        await all_dead(box, "b")
+        assert await box.retry_dead(Selection(destination="c"), 9) == 0
+        assert woken == []
+        await box.retry_dead(Selection(), 9)
+        assert woken == [frozenset({"a", "b"})]
+
+    holds(kind, law)
+
+
+def test_what_is_moved_goes_to_the_other_destination_in_order_and_before_what_came_later(kind):
+    """Whether it was held, aside, given back or never handed out; to a destination that nobody knew."""
+
+    async def law(box):
+        await box.append([entry(n, "a", lane=n % 2) for n in range(6)])
+        zero, one, two, _ = await box.take("a", 4)
+        await box.settle(
+            [
+                Settlement(delivery=zero, fate=Held(due=NOON + timedelta(hours=1), attempts=3)),
+                Settlement(delivery=one, fate=Held(due=NOON + timedelta(hours=1), attempts=3, aside=True)),
+            ]
+        )
+        await box.give_back([two])
+        woken: list[frozenset[str]] = []
+        box.on_append(woken.append)
+        assert [await box.move("a", "b", 2) for _ in range(4)] == [2, 2, 1, 0]  # one is in somebody's hand
+        assert woken == [frozenset({"b"})] * 3
+        assert balanced(box)
+        await box.append([entry(9, "b", lane=0)])
+        assert [(one.event.id, one.attempts, one.held) for one in await box.take("b", 9)] == [
+            (f"event-{n}", 0, False) for n in (0, 1, 2, 4, 5, 9)
+        ]
+        a, b = (box.ledger().destinations[name] for name in "ab")
+        assert (a.owed, a.waiting, a.held, b.owed, b.waiting) == (1, 1, 0, 6, 6)
+        assert await fates(box, 0, 3) == [{"b": "due"}, {"a": "due"}]
+
+    holds(kind, law)
+
+
+def test_what_is_moved_to_a_destination_with_a_backlog_comes_in_its_turn_and_once(kind):
+    async def law(box):
+        await box.append([entry(n, "b" if n % 2 else "a") for n in range(6)])
+        assert ids(await box.take("b", 1)) == ["1"]
+        assert await box.move("a", "b", 99) == 3
+        assert balanced(box)
+        assert ids(await box.take("b", 2)) == ["0", "2"]
+        assert ids(await box.take("b", 9)) == ["3", "4", "5"]
+        assert not box.has_news("a")
+        assert not box.has_news("b")
+
+    holds(kind, law)
+
+
+def test_the_dead_are_moved_with_their_reasons_and_are_not_sent(kind):
+    """Also to a destination that has yet to come to them in the log."""
+
+    async def law(box):
+        await box.append([entry(1, "b"), entry(2, "a"), entry(3, "b"), entry(4, "a")])
+        await all_dead(box)
+        assert await box.move("a", "b", 99) == 2
+        assert balanced(box)
+        found = await box.find("event-2")
+        assert (found.fates, found.reasons) == ({"b": "dead"}, {"b": "bad"})
+        kind.crash()
+        await box.close()
+        again = await kind.open()
+        assert ids(await again.take("b", 9)) == ["1", "3"]
+        assert not again.has_news("b")
+        assert await again.retry_dead(Selection(destination="b"), 9) == 2
+        assert ids(await again.take_held("b", NOON, 9)) == ["2", "4"]
+        assert box.ledger().destinations["a"].owed == 0
+        await again.close()
+
+    holds(kind, law)
+
+
+def test_what_is_owed_to_both_already_is_dropped_where_it_leaves(kind):
+    async def law(box):
+        await box.append([entry(n, "a", "b") for n in range(4)])
+        zero, one, *_ = await box.take("a", 2)
+        await box.settle([*settled([zero], Dead("bad")), *settled([one], Held(due=NOON))])
+        await box.settle(settled(await box.take("b", 1)))
+        assert await box.move("a", "b", 99) == 4
+        assert await fates(box, 0, 1, 2) == [
+            {"a": "dropped", "b": "delivered"},
+            {"a": "dropped", "b": "due"},
+            {"a": "dropped", "b": "due"},
+        ]
+        tally = box.ledger().destinations["a"]
+        assert (tally.owed, tally.waiting, tally.dead, tally.dropped, tally.held) == (4, 0, 0, 4, 0)
+        assert (await box.find("event-1")).reasons == {"a": "dropped"}
+        assert ids(await box.take("b", 9)) == ["1", "2", "3"]
+
+    holds(kind, law)
+
+
+def test_moving_there_and_back_loses_nothing(kind):
+    """What was dropped at one because the other had it is owed to it again when that one's are moved."""
+
+    async def law(box):
+        await box.append([entry(1, "a", "b"), entry(2, "b"), entry(3, "a")])
+        assert await box.move("a", "b", 99) == 2
+        assert await box.move("b", "a", 99) == 3
+        assert balanced(box)
+        assert ids(await box.take("a", 9)) == ["1", "2", "3"]
+        assert await box.take("b", 9) == []
+        a, b = (box.ledger().destinations[name] for name in "ab")
+        assert (a.owed, a.waiting, a.dropped, b.owed, b.dropped) == (3, 3, 0, 0, 0)
+
+    holds(kind, law)
+
+
+def test_a_destination_is_not_moved_to_itself_nor_from_nowhere(kind):
+    async def law(box):
+        await box.append([entry(1, "a")])
+        assert await box.move("a", "a", 9) == 0
+        assert await box.move("z", "a", 9) == 0
+        assert await box.drop_waiting("z", 9) == 0
+        assert ids(await box.take("a", 9)) == ["1"]
+
+    holds(kind, law)
+
+
+def test_what_waits_is_given_up_but_not_what_is_in_somebodys_hand(kind):
+    async def law(box):
+        await box.append([entry(n, "a", "b", lane=5) for n in range(6)])
+        zero, one, two, _ = await box.take("a", 4)
+        await box.settle([*settled([zero], Held(due=NOON, attempts=1)), *settled([one], Held(due=None))])
+        await box.give_back([two])
+        assert await box.drop_waiting("a", 1) == 1
+        assert await box.next_due("a") == NOON  # the next of the lane leads it
+        assert [await box.drop_waiting("a", 3) for _ in range(3)] == [3, 1, 0]
+        assert balanced(box)
+        assert await fates(box, 0, 2, 3, 5) == [
+            {"a": "dropped", "b": "due"},
+            {"a": "dropped", "b": "due"},
+            {"a": "due", "b": "due"},
+            {"a": "dropped", "b": "due"},
+        ]
+        assert not box.has_news("a")
+        tally = box.ledger().destinations["a"]
+        assert (tally.owed, tally.waiting, tally.held, tally.dropped) == (6, 1, 0, 5)
+        assert len(await box.take("b", 9)) == 6
+
+    holds(kind, law)
+
+
+def test_find_tells_when_what_is_held_is_tried_again_and_why(kind):
+    due = NOON + timedelta(seconds=30)
+
+    async def law(box):
+        await box.append([entry(n, "a", lane=1) for n in range(2)])
+        first, second = await box.take("a", 2)
+        await box.settle(
+            [
+                Settlement(delivery=first, fate=Held(due=due, attempts=1, reason="status_500")),
+                Settlement(delivery=second, fate=Held(due=None)),
+            ]
+        )
+        leader, follower = await box.find("event-0"), await box.find("event-1")
+        assert (leader.fates, leader.next_due, leader.reasons) == ({"a": "held"}, {"a": due}, {"a": "status_500"})
+        assert (follower.fates, follower.next_due, follower.reasons) == ({"a": "held"}, {}, {})
 
     holds(kind, law)
 

@@ -9,15 +9,19 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Struct
 
 from tests.outboxes.kinds import KINDS, entry, settled
-from trackgate.outbox import Dead, Delivery, Done, Fate, Held, Outbox, Settlement
+from trackgate.outbox import Dead, Delivery, Done, Fate, Held, Outbox, Selection, Settlement
 
-NAMES = ("a", "b")
+NAMES = ("a", "b", "c")
+
+EVERYTHING = 1000
+"""More than there ever is."""
 
 
 class Row(Struct):
@@ -43,7 +47,9 @@ class Place:
         self.fresh: dict[int, int] = {}
         self.rows: dict[int, Row] = {}
         self.owed = 0
-        self.ended: dict[str, list[int]] = {"delivered": [], "dead": []}
+        self.delivered: list[int] = []
+        self.dead: dict[int, tuple[int, str]] = {}
+        self.dropped: set[int] = set()
 
     def news(self) -> bool:
         return bool(self.fresh) or any(not row.held and not row.hand for row in self.rows.values())
@@ -93,11 +99,10 @@ class Place:
             return
         match fate:
             case Done():
-                self.ended["delivered"].append(delivery.seq)
+                self.delivered.append(delivery.seq)
                 del self.rows[delivery.seq]
             case Dead():
-                self.ended["dead"].append(delivery.seq)
-                del self.rows[delivery.seq]
+                self.dead[delivery.seq] = (self.rows.pop(delivery.seq).lane, fate.reason)
             case Held():
                 due = fate.due or (self.now() if fate.aside else None)
                 self.rows[delivery.seq] = Row(delivery.lane, False, True, fate.aside, due, fate.attempts)
@@ -110,6 +115,72 @@ class Place:
     def crash(self) -> None:
         for row in self.rows.values():
             row.hand = False
+
+    def chosen(self, reason: str | None, limit: int) -> list[int]:
+        return [seq for seq in sorted(self.dead) if reason in {None, self.dead[seq][1]}][:limit]
+
+    def retry_dead(self, reason: str | None, limit: int) -> int:
+        chosen = self.chosen(reason, limit)
+        for seq in chosen:
+            lane, _ = self.dead.pop(seq)
+            self.rows[seq] = Row(lane, held=True)
+        self.order()
+        return len(chosen)
+
+    def drop_dead(self, reason: str | None, limit: int) -> int:
+        chosen = self.chosen(reason, limit)
+        for seq in chosen:
+            del self.dead[seq]
+        self.dropped.update(chosen)
+        return len(chosen)
+
+    def waiting(self, limit: int) -> list[int]:
+        return sorted([*self.fresh, *(seq for seq, row in self.rows.items() if not row.hand)])[:limit]
+
+    def leave(self, seq: int) -> int:
+        """It waits here no more; its lane."""
+        return self.fresh.pop(seq) if seq in self.fresh else self.rows.pop(seq).lane
+
+    def drop_waiting(self, limit: int) -> int:
+        chosen = self.waiting(limit)
+        for seq in chosen:
+            self.leave(seq)
+        self.dropped.update(chosen)
+        self.order()
+        return len(chosen)
+
+    def move_to(self, new: Place, limit: int) -> int:
+        waiting = self.waiting(limit)
+        dead = self.chosen(None, limit - len(waiting))
+        for seq in waiting:
+            lane = self.leave(seq)
+            if self.hand_over(seq, new):
+                new.fresh[seq] = lane
+        for seq in dead:
+            died = self.dead.pop(seq)
+            if self.hand_over(seq, new):
+                new.dead[seq] = died
+        self.order()
+        return len(waiting) + len(dead)
+
+    def hand_over(self, seq: int, new: Place) -> bool:
+        """Owe it there in the place of here; whether it was not owed there already."""
+        if seq in new.fresh or seq in new.rows or seq in new.delivered or seq in new.dead:
+            self.dropped.add(seq)
+            return False
+        self.owed -= 1
+        new.owed += seq not in new.dropped
+        new.dropped.discard(seq)
+        return True
+
+    def fate(self, seq: int) -> str | None:
+        """As ``Found`` says it; ``None`` where it is not owed."""
+        if seq in self.fresh:
+            return "due"
+        if seq in self.rows:
+            return "held" if self.rows[seq].held else "due"
+        fates = {"delivered": self.delivered, "dead": self.dead, "dropped": self.dropped}
+        return next((fate for fate, seqs in fates.items() if seq in seqs), None)
 
     def order(self) -> None:
         """Only the first of a lane has a due time."""
@@ -125,10 +196,12 @@ class Place:
 
 fates = st.one_of(
     st.just(Done()),
-    st.just(Dead("bad")),
+    st.sampled_from([Dead("bad"), Dead("worse")]),
     st.tuples(st.one_of(st.none(), st.integers(0, 20)), st.booleans()),
 )
 names = st.sampled_from(NAMES)
+reasons = st.sampled_from([None, "bad", "worse"])
+limits = st.sampled_from([1, 2, 3, EVERYTHING])
 steps = st.one_of(
     st.tuples(st.just("append"), st.lists(st.tuples(st.sets(names), st.integers(0, 3)), min_size=1, max_size=4)),
     st.tuples(st.just("take"), names, st.integers(1, 4)),
@@ -137,9 +210,12 @@ steps = st.one_of(
     st.tuples(st.just("give_back"), st.lists(st.integers(0, 9), min_size=1, max_size=3)),
     st.tuples(st.just("stale"), st.integers(0, 99), fates),
     st.tuples(st.just("wait"), st.integers(1, 15)),
-    st.just(("crash",)),
-    st.just(("restart",)),
+    st.tuples(st.just("retry_dead"), names, reasons, limits),
+    st.tuples(st.just("drop_dead"), names, reasons, limits),
+    st.tuples(st.just("move"), names, names, limits),
+    st.tuples(st.just("drop_waiting"), names, limits),
 )
+kills = st.sampled_from([("crash",), ("restart",)])
 
 
 class Run:
@@ -149,6 +225,7 @@ class Run:
         self.kind = kind
         self.box = box
         self.count = 0
+        self.sizes: dict[int, int] = {}
         self.places = {name: Place(kind.clock.now) for name in NAMES}
         self.in_hand: list[Delivery] = []
         self.past: list[Delivery] = []
@@ -158,6 +235,7 @@ class Run:
         for owed, lane in events:
             self.count += 1
             entries.append(entry(self.count, *owed, lane=lane))
+            self.sizes[self.count] = len(msgspec.json.encode(entries[-1].event))
             for name in owed:
                 self.places[name].fresh[self.count] = lane
                 self.places[name].owed += 1
@@ -210,6 +288,21 @@ class Run:
             self.places[one.destination].give_back(one)
             self.past.append(one)
 
+    async def retry_dead(self, name: str, reason: str | None, limit: int) -> None:
+        done = await self.box.retry_dead(Selection(destination=name, reason=reason), limit)
+        assert done == self.places[name].retry_dead(reason, limit)
+
+    async def drop_dead(self, name: str, reason: str | None, limit: int) -> None:
+        done = await self.box.drop_dead(Selection(destination=name, reason=reason), limit)
+        assert done == self.places[name].drop_dead(reason, limit)
+
+    async def move(self, old: str, new: str, limit: int) -> None:
+        moved = await self.box.move(old, new, limit)
+        assert moved == (self.places[old].move_to(self.places[new], limit) if old != new else 0)
+
+    async def drop_waiting(self, name: str, limit: int) -> None:
+        assert await self.box.drop_waiting(name, limit) == self.places[name].drop_waiting(limit)
+
     async def wait(self, seconds: int) -> None:
         self.kind.clock.seconds += seconds
 
@@ -234,18 +327,29 @@ class Run:
             if tally is None:
                 assert not place.owed
                 continue
-            ended = place.ended
-            assert (tally.owed, tally.delivered, tally.dead) == (
+            assert (tally.owed, tally.delivered, tally.dead, tally.dropped) == (
                 place.owed,
-                len(ended["delivered"]),
-                len(ended["dead"]),
+                len(place.delivered),
+                len(place.dead),
+                len(place.dropped),
             )
             assert tally.waiting == len(place.fresh) + len(place.rows)
+            assert tally.backlog_bytes == sum(self.sizes[seq] for seq in (*place.fresh, *place.rows))
             assert tally.held == sum(row.held for row in place.rows.values())
+
+    async def finds(self) -> None:
+        """What became of each event, one by one."""
+        for seq in range(1, self.count + 1):
+            found = await self.box.find(f"event-{seq}")
+            assert found is not None
+            fates = {name: place.fate(seq) for name, place in self.places.items()}
+            assert found.fates == {name: fate for name, fate in fates.items() if fate}
 
     async def drain(self) -> None:
         """After one more kill, everything still owed comes out, once, and nothing else."""
         await self.crash()
+        await self.agrees()
+        await self.finds()
         for name, place in self.places.items():
             left = sorted([*place.fresh, *place.rows])
             out: list[int] = []
@@ -262,7 +366,7 @@ class Run:
 
 @pytest.mark.parametrize("make", KINDS, ids=lambda kind: kind.name)
 @settings(max_examples=60)
-@given(script=st.lists(steps, max_size=30))
+@given(script=st.lists(st.one_of(steps, steps, kills), max_size=30))
 def test_an_outbox_does_what_its_model_does(make, script):
     async def run(place: str) -> None:
         kind = make(Path(place))

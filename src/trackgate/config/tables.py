@@ -43,6 +43,8 @@ class Server(Struct, frozen=True, kw_only=True):
     """The free space below which new events get a 503, so that what waits can still flow out."""
     retention: Duration = Duration(7 * 86_400)
     """How long a settled event can still be found by its id."""
+    dead_retention: Duration = Duration(90 * 86_400)
+    """How long a dead delivery can still be looked at and tried again; then it is given up, and counted as dropped."""
     dedupe_window: Duration = Duration(7 * 86_400)
     """How long a repeat is known as one; at least `retention`, and grows with it where it is unset."""
     accept_timeout: Duration = Duration(5)

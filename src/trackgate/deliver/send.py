@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
 from trackgate.headers import EVENT_ID, HOPS
+from trackgate.masking import masked
 from trackgate.model import Call, Delivered, Fault, Outcome, Reply, Retry, Unsupported
 from trackgate.outbox import Attempt, Dead, Delivery
 
@@ -19,18 +21,22 @@ if TYPE_CHECKING:
 KEPT_OF_A_REPLY = 2048
 """Characters of an unsuccessful reply that are kept with its attempt."""
 
+KEPT_OF_A_REQUEST = 64 * 2**10
+"""Bytes of a body that are kept with a delivery that died."""
+
 
 class Tried(Struct, frozen=True):
     """What one try gave.
 
     ``result`` is the outcome of the last call made, or ``Dead`` where the event cannot be said at all. ``step`` is
-    the call to resume at; ``notes`` are the codes of the conversion.
+    the call to resume at; ``notes`` are the codes of the conversion; ``call`` is the last one made.
     """
 
     result: Outcome | Dead
     step: str | None = None
     attempts: tuple[Attempt, ...] = ()
     notes: tuple[str, ...] = ()
+    call: Call | None = None
 
 
 class Sender:
@@ -58,12 +64,19 @@ class Sender:
         codes = tuple(dict.fromkeys(note.code for note in encoded.notes))
         attempts: list[Attempt] = []
         result: Outcome = Delivered()
-        for call in _from_step(encoded.calls, delivery.step):
-            result, attempt = await self._make(_marked(call, delivery))
+        call = None
+        for unmarked in _from_step(encoded.calls, delivery.step):
+            call = _marked(unmarked, delivery)
+            result, attempt = await self._make(call)
             attempts.append(attempt)
             if not isinstance(result, Delivered):
-                return Tried(result, call.step, tuple(attempts), codes)
-        return Tried(result, None, tuple(attempts), codes)
+                return Tried(result, call.step, tuple(attempts), codes, call)
+        return Tried(result, None, tuple(attempts), codes, call)
+
+    def shown(self, call: Call) -> str:
+        """A call as it was made, for people, as JSON: its credentials masked, a long body cut."""
+        short = replace(call, body=call.body[:KEPT_OF_A_REQUEST])
+        return msgspec.json.encode(masked(short, self._vendor.credentials(call.headers))).decode()
 
     def _encode(self, delivery: Delivery, target: Target) -> Encoded | Dead:
         try:

@@ -89,8 +89,9 @@ class Worker:
         """Calls (and settlements) under way."""
         return self._lanes.in_flight
 
-    def wake(self) -> None:
-        """There may be something to do."""
+    def wake(self, *, held: bool = False) -> None:
+        """There may be something to do; ``held``: among what is held."""
+        self._timer.stale |= held
         self._news.set()
 
     async def run(self, standing: Standing) -> None:
@@ -250,6 +251,8 @@ class Worker:
             seconds = round(verdict.health.paused_until - moment.monotonic)
             self._log.warning("destination.paused", seconds=seconds)
         self._health = verdict.health
+        if isinstance(verdict.fate, Dead) and tried.call is not None:
+            return replace(verdict.fate, request=self._sender.shown(tried.call))
         return verdict.fate
 
     async def _hold_followers(self, delivery: Delivery) -> None:

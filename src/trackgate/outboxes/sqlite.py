@@ -20,12 +20,16 @@ from trackgate.outboxes.sqlite_database import Database
 from trackgate.outboxes.sqlite_jobs import (
     Append,
     Close,
+    DropDead,
+    DropWaiting,
     Find,
     GiveBack,
     Handed,
     Job,
+    Move,
     NextDue,
     Reject,
+    RetryDead,
     Settle,
     Stand,
     Take,
@@ -35,8 +39,9 @@ from trackgate.outboxes.sqlite_jobs import (
     ready,
 )
 from trackgate.outboxes.sqlite_lock import own
+from trackgate.outboxes.sqlite_reader import SqliteReader
 from trackgate.outboxes.sqlite_room import Room
-from trackgate.outboxes.sqlite_writer import Answered, Limits, Writer
+from trackgate.outboxes.sqlite_writer import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -46,7 +51,9 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from trackgate.model import Clock
-    from trackgate.outbox import Appended, Delivery, Entry, Found, Ledger, Settlement, Standing
+    from trackgate.outbox import Appended, Delivery, Entry, Found, Ledger, Selection, Settlement, Standing
+    from trackgate.outboxes.sqlite_jobs import Answered
+    from trackgate.outboxes.sqlite_limits import Limits
 
 WITHIN = 1.0
 """Seconds after which a call turned away is written down, if nothing else is written before."""
@@ -60,18 +67,21 @@ class SqliteOutbox:
 
     def __init__(
         self,
+        directory: Path,
         limits: Limits,
         room: Room,
         start: Callable[[Callable[[Answered], None]], Writer],
         let_go: Callable[[], None],
         on_commit: Callable[[float, int], None] | None,
     ) -> None:
+        self._directory = directory
         self._limits = limits
         self._room = room
         self._let_go = let_go
         self._on_commit = on_commit
         self._loop = asyncio.get_running_loop()
-        self._wake: Callable[[frozenset[str]], None] | None = None
+        self._wake: Callable[[frozenset[str]], None] = _nobody
+        self._wake_for_held: Callable[[frozenset[str]], None] = _nobody
         self._rejected: Counter[tuple[str, str]] = Counter()
         self._flush: asyncio.TimerHandle | None = None
         self._closing: asyncio.Future[None] | None = None
@@ -83,11 +93,8 @@ class SqliteOutbox:
         cls,
         directory: Path,
         clock: Clock,
+        limits: Limits,
         *,
-        max_backlog: int,
-        min_free: int,
-        retention: float,
-        dedupe_window: float,
         on_commit: Callable[[float, int], None] | None = None,
         log: FilteringBoundLogger | None = None,
         vfs: str | None = None,
@@ -97,10 +104,7 @@ class SqliteOutbox:
         Args:
             directory: made, for us alone, if it is not there.
             clock: the time.
-            max_backlog: bytes of events still waited for; from there on new ones are refused.
-            min_free: bytes of free disk space; below it new events are refused.
-            retention: seconds that settled events are kept.
-            dedupe_window: seconds that a caller's key is remembered.
+            limits: what bounds it.
             on_commit: hears, on the event loop, how long each commit took (seconds) and how many requests shared it.
             log: for the storage's failures.
             vfs: SQLite's virtual file system, by name: a faulty disk, for tests.
@@ -110,8 +114,7 @@ class SqliteOutbox:
                 the storage failed.
 
         """
-        limits = Limits(max_backlog=max_backlog, retention=retention, dedupe_window=dedupe_window)
-        room = Room(directory, min_free, clock)
+        room = Room(directory, limits.min_free, clock)
         say = _teller(asyncio.get_running_loop(), log)
         let_go = own(directory)
 
@@ -119,7 +122,7 @@ class SqliteOutbox:
             return Writer(lambda: Database.open(directory, vfs=vfs), room, clock, limits, publish, say)
 
         try:
-            return cls(limits, room, start, let_go, on_commit)
+            return cls(directory, limits, room, start, let_go, on_commit)
         except (apsw.Error, OSError) as error:
             let_go()
             raise OutboxUnavailable(f"the outbox in {directory} cannot be opened: {error}") from None
@@ -166,11 +169,28 @@ class SqliteOutbox:
     async def stand(self, destination: str, standing: Standing) -> None:
         await self._ask(Stand(self._promise(), destination, standing))
 
+    async def retry_dead(self, selection: Selection, limit: int) -> int:
+        return await self._with_dead(RetryDead, selection, limit)
+
+    async def drop_dead(self, selection: Selection, limit: int) -> int:
+        return await self._with_dead(DropDead, selection, limit)
+
+    async def move(self, old: str, new: str, limit: int) -> int:
+        moved: int = await self._ask(Move(self._promise(), old, new, limit))
+        return moved
+
+    async def drop_waiting(self, destination: str, limit: int) -> int:
+        dropped: int = await self._ask(DropWaiting(self._promise(), destination, limit))
+        return dropped
+
     def has_news(self, destination: str) -> bool:
         return destination in self._known.news
 
     def on_append(self, wake: Callable[[frozenset[str]], None]) -> None:
         self._wake = wake
+
+    def on_retry(self, wake: Callable[[frozenset[str]], None]) -> None:
+        self._wake_for_held = wake
 
     def count_rejected(self, source: str, reason: str, count: int = 1) -> None:
         self._rejected[source, reason] += count
@@ -216,6 +236,18 @@ class SqliteOutbox:
         self._writer.submit(job)
         return await job.answer
 
+    async def _with_dead(self, kind: type[RetryDead | DropDead], selection: Selection, limit: int) -> int:
+        """Choose on a thread of its own: to look through a million dead would keep everybody else waiting."""
+        while chosen := await asyncio.to_thread(self._choose, selection, limit):
+            done: int = await self._ask(kind(self._promise(), chosen))
+            if done:
+                return done  # else somebody else was faster
+        return 0
+
+    def _choose(self, selection: Selection, limit: int) -> list[tuple[str, int]]:
+        with SqliteReader(self._directory) as reader:
+            return reader.choose(selection, limit)
+
     async def _take(self, job: Take | TakeHeld) -> list[Delivery]:
         """Have deliveries handed out; if whoever asked is gone by then, they are given back."""
         self._writer.submit(job)
@@ -250,8 +282,10 @@ class SqliteOutbox:
                 job.answer.set_result(answer)
         if self._on_commit is not None and answered.seconds is not None:
             self._on_commit(answered.seconds, len(answered.answers))
-        if self._wake is not None and (owed := _newly_owed(answered)):
+        if owed := answered.newly_owed():
             self._wake(owed)
+        if names := answered.retried():
+            self._wake_for_held(names)
 
     # --- calls turned away --------------------------------------------------------------------------------------
 
@@ -283,15 +317,8 @@ def _teller(loop: asyncio.AbstractEventLoop, log: FilteringBoundLogger | None) -
     return say
 
 
-def _newly_owed(answered: Answered) -> frozenset[str]:
-    return frozenset(
-        name
-        for job, answer in answered.answers
-        if isinstance(job, Append) and isinstance(answer, list)
-        for row, appended in zip(job.rows, answer, strict=True)
-        if not appended.duplicate
-        for name in row.owed
-    )
+def _nobody(_: frozenset[str]) -> None:
+    """Nobody is to be woken."""
 
 
 def _seen(answer: asyncio.Future[Any]) -> None:

@@ -100,6 +100,18 @@ class Books:
         self._tallies[kind, name, counter] += number
         self._changes[kind, name, counter] += number
 
+    def wait(self, account: Account, size: int) -> None:
+        """A delivery that the cursor has passed waits at a destination again."""
+        self.count("destination", account.name, "waiting_bytes", size)
+        account.unsettled += 1
+        account.bytes += size
+        self.stale_oldest = True
+
+    def drop_dead(self, name: str, number: int) -> None:
+        """Dead ones are given up."""
+        self.count("destination", name, "dead", -number)
+        self.count("destination", name, "dropped", number)
+
     def write(self, database: Database) -> None:
         """Write what was counted since the last time, in the transaction of the facts."""
         if self._changes:
@@ -140,6 +152,11 @@ class Books:
     def fresh(self, account: Account) -> int:
         """How many events a destination is owed and was never handed."""
         return self.tally(account.name).waiting - account.unsettled
+
+    def see_whether_fresh(self, account: Account) -> None:
+        """Once counters and place are right again."""
+        if not self.fresh(account):
+            account.fresh_from = None
 
     def backlog(self) -> int:
         """Bytes that some destination still waits for.

@@ -69,7 +69,7 @@ class Database:
         """Open the file for reading, beside whoever writes it.
 
         Raises:
-            OutboxUnavailable: there is none, or it is of a newer form, or not ours.
+            OutboxUnavailable: there is none, or it is of another form, or not ours.
             apsw.Error: the storage failed.
 
         """
@@ -88,6 +88,13 @@ class Database:
         if form == 0:
             _close(connection)
             message = f"the outbox in {directory} is empty: no gateway has used it yet"
+            raise OutboxUnavailable(message)
+        if form < FORMAT:
+            _close(connection)
+            message = (
+                f"{path} was written by an older Trackgate (form {form}, this one reads {FORMAT}): start the gateway "
+                "once, which brings it up to date"
+            )
             raise OutboxUnavailable(message)
         return cls(connection, _load_statements())
 
@@ -117,20 +124,24 @@ class Database:
         if self._connection.in_transaction:
             self._connection.execute("rollback")
 
-    def checkpoint(self) -> None:
-        """Move everything from the write-ahead log into the file, fsynced, and cut the log to nothing."""
-        self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+    def checkpoint(self, *, wait: bool = True) -> None:
+        """Move everything from the write-ahead log into the file, fsynced, and cut the log to nothing.
+
+        Without ``wait`` it is as much as can be done while others read.
+        """
+        mode = apsw.SQLITE_CHECKPOINT_TRUNCATE if wait else apsw.SQLITE_CHECKPOINT_PASSIVE
+        self._connection.wal_checkpoint(mode=mode)
 
     def free_bytes(self) -> int:
         """What the file holds and does not use."""
         return int(self._connection.pragma("freelist_count")) * int(self._connection.pragma("page_size"))
 
-    def shrink(self, *, spare: int, pages: int) -> bool:
-        """Give a few free pages back to the file system, but keep some to spare; whether there are more to give."""
-        free = int(self._connection.pragma("freelist_count")) - spare
+    def shrink(self, *, spare: int, pages: int) -> int:
+        """Give a few free pages back to the file system, but keep some to spare; how many."""
+        free = min(int(self._connection.pragma("freelist_count")) - spare, pages)
         if free > 0:
-            self._connection.execute(f"pragma incremental_vacuum({min(free, pages)})").fetchall()
-        return free > pages
+            self._connection.execute(f"pragma incremental_vacuum({free})").fetchall()
+        return max(free, 0)
 
     def close(self) -> None:
         """Let go of the file, whatever state it is in."""
@@ -146,7 +157,8 @@ def _bind(values: Mapping[str, object]) -> dict[str, Any]:
 
 def _load_statements() -> Mapping[str, str]:
     parts: Sequence[str] = re.split(r"^-- name: (\w+)$", _text("sqlite_queries.sql"), flags=re.MULTILINE)
-    return dict(zip(parts[1::2], parts[2::2], strict=True))
+    statements = dict(zip(parts[1::2], parts[2::2], strict=True))
+    return {name: text.replace("{selected}", statements["selected"]) for name, text in statements.items()}
 
 
 def _text(name: str) -> str:

@@ -82,6 +82,33 @@ class Reject(Job, eq=False):
     counts: dict[tuple[str, str], int]
 
 
+class RetryDead(Job, eq=False):
+    """Some of the dead, by destination and number. Answered with how many of them were still dead."""
+
+    deliveries: list[tuple[str, int]]
+
+
+class DropDead(Job, eq=False):
+    """Some of the dead, by destination and number. Answered with how many of them were still dead."""
+
+    deliveries: list[tuple[str, int]]
+
+
+class Move(Job, eq=False):
+    """Answered with how many."""
+
+    old: str
+    new: str
+    limit: int
+
+
+class DropWaiting(Job, eq=False):
+    """Answered with how many."""
+
+    destination: str
+    limit: int
+
+
 class NextDue(Job, eq=False):
     """Answered with microseconds, or ``None``. Changes nothing."""
 
@@ -142,6 +169,38 @@ class Snapshot(Struct, frozen=True):
     news: frozenset[str] = frozenset()
     held: frozenset[str] = frozenset()
     trouble: str | None = None
+
+
+class Answered(Struct, frozen=True):
+    """What a transaction came to: an answer or an error for each job, and what the loop should know."""
+
+    answers: list[tuple[Job, Any]]
+    snapshot: Snapshot
+    seconds: float | None = None
+    """From begin to commit; ``None`` where nothing was written."""
+
+    def newly_owed(self) -> frozenset[str]:
+        """The destinations whose log has news."""
+        owed = set[str]()
+        for job, answer in self.answers:
+            match job:
+                case Append(rows=rows) if isinstance(answer, list):
+                    pairs = zip(rows, answer, strict=True)
+                    owed.update(name for row, appended in pairs if not appended.duplicate for name in row.owed)
+                case Move(new=new) if isinstance(answer, int) and answer:
+                    owed.add(new)
+                case _:
+                    pass
+        return frozenset(owed)
+
+    def retried(self) -> frozenset[str]:
+        """The destinations some of whose dead were made due again."""
+        return frozenset(
+            name
+            for job, answer in self.answers
+            if isinstance(job, RetryDead) and isinstance(answer, int)
+            for name, _ in job.deliveries
+        )
 
 
 _EVENT = msgspec.json.Decoder(Event)

@@ -18,7 +18,10 @@ select json_group_array(json_array(
     d.id, d.name, d.cursor, d.state, d.reason, d.since, d.up_seconds,
     coalesce(u.number, 0), coalesce(u.bytes, 0), coalesce(u.held, 0), coalesce(u.returned, 0),
     (select log_offset from event where seq = (
-        select min((select min(seq) from event where owed = m.set_id and seq > d.cursor))
+        select min((
+            select min(seq) from event e where owed = m.set_id and seq > d.cursor
+            and not exists (select 1 from ahead a where a.destination = d.id and a.seq = e.seq)
+        ))
         from member m where m.destination = d.id
     ))
 ))
@@ -86,7 +89,9 @@ fresh as (
     -- From each set that names the destination its first few, by the index on (owed, seq); then the first of all.
     select f.value as seq from member m, json_each((
         select json_group_array(seq) from (
-            select seq from event where owed = m.set_id and seq > :cursor order by seq limit :limit
+            select seq from event e where owed = m.set_id and seq > :cursor
+            and not exists (select 1 from ahead a where a.destination = :destination and a.seq = e.seq)
+            order by seq limit :limit
         )
     )) f
     where m.destination = :destination order by seq limit :limit
@@ -128,7 +133,8 @@ select json_group_array(json_array(
 from sized where before < :bytes;
 
 -- name: hand_out
--- Mark deliveries as handed out, or as held behind their lane. Rows: destination, seq, lane, size, hand, held, attempts.
+-- Mark deliveries as handed out, as held (behind their lane, or dead until now), or as returned.
+-- Rows: destination, seq, lane, size, hand, held, attempts.
 insert into unsettled (destination, seq, lane, size, hand, held, attempts)
 select value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6
 from json_each(:rows) where true
@@ -151,9 +157,9 @@ where u.hand <> 0;
 delete from unsettled where (destination, seq) in (select value ->> 0, value ->> 1 from json_each(:rows));
 
 -- name: bury
--- Keep the dead, with their reasons. Rows: destination, seq, reason, detail.
-insert into dead (destination, seq, reason, detail, at)
-select value ->> 0, value ->> 1, value ->> 2, value ->> 3, :at from json_each(:rows);
+-- Keep the dead, with their reasons. Rows: destination, seq, reason, detail, request, when it was dropped.
+insert into dead (destination, seq, reason, detail, request, dropped_at, at)
+select value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, :at from json_each(:rows);
 
 -- name: hold
 -- Hold deliveries for another try. Rows: destination, seq, due, attempts, parks, since, step, aside, reason.
@@ -217,7 +223,10 @@ from (
     select d.name, min(
         coalesce((select min(seq) from unsettled where destination = d.id), 9e18),
         coalesce((
-            select min((select min(seq) from event where owed = m.set_id and seq > d.cursor))
+            select min((
+                select min(seq) from event e where owed = m.set_id and seq > d.cursor
+                and not exists (select 1 from ahead a where a.destination = d.id and a.seq = e.seq)
+            ))
             from member m where m.destination = d.id
         ), 9e18)
     ) as first
@@ -235,7 +244,7 @@ update unsettled set hand = 0, attempts = attempts - 1 where hand = :hand;
 
 -- name: settled_events
 -- From a place in the log on, events received before `before` or among the next `excess` bytes: how many of them there
--- are up to `limit`, where they end, and those that nobody waits for.
+-- are up to `limit`, where they end, and those that nobody waits for. The shed were never waited for.
 with
 next as (select * from event where seq > :after order by seq limit :limit),
 sized as (select *, sum(size) over (order by seq) - size as so_far from next),
@@ -248,8 +257,12 @@ select json_array(
         select 1 from destination_set s, json_each(s.names) n, destination d
         where s.id = e.owed and d.name = n.value and (
             d.cursor < e.seq
+            and not exists (select 1 from ahead a where a.destination = d.id and a.seq = e.seq)
             or exists (select 1 from unsettled u where u.destination = d.id and u.seq = e.seq)
-            or exists (select 1 from dead x where x.destination = d.id and x.seq = e.seq)
+            or exists (
+                select 1 from dead x
+                where x.destination = d.id and x.seq = e.seq and x.dropped_at is null and x.reason <> 'shed'
+            )
         )
      )))
 );
@@ -261,6 +274,119 @@ delete from event where seq in (select value from json_each(:rows));
 -- name: forget_attempts
 -- Delete the attempts of events. Rows: seq.
 delete from attempt where seq in (select value from json_each(:rows));
+
+-- name: count_dead
+-- How many of the events are dead at each destination. Rows: seq.
+select json_group_array(json_array(d.name, (
+    select count(*) from json_each(:rows) r cross join dead x on x.destination = d.id and x.seq = r.value
+    where x.dropped_at is null
+)))
+from destination d;
+
+-- name: forget_dead
+-- Delete what is left of events at the destinations that did not get them. Rows: seq.
+delete from dead where (destination, seq) in (select d.id, r.value from destination d cross join json_each(:rows) r);
+
+-- name: forget_ahead
+-- Delete the marks of events that were handed out ahead of a cursor. Rows: seq.
+delete from ahead where (destination, seq) in (select d.id, r.value from destination d cross join json_each(:rows) r);
+
+-- name: old_dead
+-- The first of what died before `before`.
+select json_group_array(json_array(destination, seq)) from (
+    select destination, seq from dead indexed by dead_at where dropped_at is null and at < :before order by at limit :limit
+);
+
+-- name: selected
+-- No statement, but what others mean by {selected}: that a dead delivery (x, of d and e) is there and chosen.
+x.dropped_at is null
+and (:choice ->> 'destination' is null or d.name = :choice ->> 'destination')
+and (:choice ->> 'reason' is null or x.reason = :choice ->> 'reason')
+and (:choice ->> 'name' is null or e.name glob :choice ->> 'name')
+and (:choice ->> 'event_id' is null or e.id = :choice ->> 'event_id')
+and (:choice ->> 'since' is null or x.at >= :choice ->> 'since')
+and (:choice ->> 'until' is null or x.at < :choice ->> 'until')
+
+-- name: chosen_dead
+-- The first of a selection of the dead, destination by destination, the oldest first.
+select json_group_array(json_array(name, seq)) from (
+    select d.name, x.seq
+    from destination d cross join dead x indexed by dead_there on x.destination = d.id
+    cross join event e on e.seq = x.seq
+    where {selected}
+    order by d.id, x.seq limit :limit
+);
+
+-- name: still_dead
+-- Those of the deliveries that are dead. Rows: destination, seq.
+select json_group_array(json_array(x.destination, x.seq, e.lane, e.size))
+from json_each(:rows) r cross join dead x on x.destination = r.value ->> 0 and x.seq = r.value ->> 1
+cross join event e on e.seq = x.seq
+where x.dropped_at is null;
+
+-- name: give_up
+-- Drop dead ones. Rows: destination, seq.
+update dead set dropped_at = :at
+where (destination, seq) in (select value ->> 0, value ->> 1 from json_each(:rows));
+
+-- name: dig_up
+-- Forget that deliveries were dead, or dropped. Rows: destination, seq.
+delete from dead where (destination, seq) in (select value ->> 0, value ->> 1 from json_each(:rows));
+
+-- name: waiting_there
+-- What waits at a destination and is in nobody's hand, the oldest first; and how it stands at `other`.
+with
+passed as (
+    select seq, held from unsettled where destination = :destination and hand = 0 order by seq limit :limit
+),
+fresh as (
+    select f.value as seq from member m, json_each((
+        select json_group_array(seq) from (
+            select seq from event e where owed = m.set_id and seq > :cursor
+            and not exists (select 1 from ahead a where a.destination = :destination and a.seq = e.seq)
+            order by seq limit :limit
+        )
+    )) f
+    where m.destination = :destination order by seq limit :limit
+),
+next as (
+    select seq, held, 0 as fresh from passed union all select seq, 0, 1 from fresh order by seq limit :limit
+)
+select json_group_array(json_array(
+    e.seq, e.lane, e.size, e.log_offset, n.held, n.fresh, e.owed,
+    exists (select 1 from ahead a where a.destination = :other and a.seq = e.seq),
+    exists (select 1 from dead x where x.destination = :other and x.seq = e.seq and x.dropped_at is not null)
+) order by e.seq)
+from next n cross join event e on e.seq = n.seq;
+
+-- name: dead_there
+-- What is dead at a destination, the oldest first; and how it stands at `other`.
+select json_group_array(json_array(
+    e.seq, e.lane, e.size, e.log_offset, 0, 0, e.owed,
+    exists (select 1 from ahead a where a.destination = :other and a.seq = e.seq),
+    exists (select 1 from dead o where o.destination = :other and o.seq = e.seq and o.dropped_at is not null)
+) order by e.seq)
+from (
+    select seq from dead indexed by dead_there
+    where destination = :destination and dropped_at is null order by seq limit :limit
+) x cross join event e on e.seq = x.seq;
+
+-- name: owe
+-- Owe events to another set of destinations. Rows: seq, set.
+update event set owed = r.value ->> 1 from json_each(:rows) r where event.seq = r.value ->> 0;
+
+-- name: move_dead
+-- Let deliveries be dead elsewhere. Rows: seq.
+update dead set destination = :new where destination = :old and seq in (select value from json_each(:rows));
+
+-- name: pass_over
+-- Let a cursor pass events over when it comes by. Rows: destination, seq.
+insert into ahead (destination, seq) select value ->> 0, value ->> 1 from json_each(:rows) where true
+on conflict do nothing;
+
+-- name: unmark
+-- Let nothing be ahead of a cursor that is owed it no more. Rows: destination, seq.
+delete from ahead where (destination, seq) in (select value ->> 0, value ->> 1 from json_each(:rows));
 
 -- name: old_seen
 -- How many of the callers' keys are older than `before`, as far as `limit`.
@@ -280,13 +406,15 @@ select json_object(
     'filtered', json(f.names),
     'fates', json((
         select json_group_object(d.name, case
-            when exists (select 1 from dead x where x.destination = d.id and x.seq = e.seq) then 'dead'
-            when exists (select 1 from unsettled u where u.destination = d.id and u.seq = e.seq and u.held) then 'held'
-            when exists (select 1 from unsettled u where u.destination = d.id and u.seq = e.seq) then 'due'
-            when d.cursor < e.seq then 'due'
+            when x.seq is not null then iif(x.dropped_at is null, 'dead', 'dropped')
+            when u.seq is not null then iif(u.held, 'held', 'due')
+            when d.cursor < e.seq
+                and not exists (select 1 from ahead a where a.destination = d.id and a.seq = e.seq) then 'due'
             else 'delivered'
         end)
         from json_each(o.names) n join destination d on d.name = n.value
+        left join dead x on x.destination = d.id and x.seq = e.seq
+        left join unsettled u on u.destination = d.id and u.seq = e.seq
     )),
     'attempts', json((
         select json_group_array(json_array(
@@ -295,10 +423,84 @@ select json_object(
         from attempt a join destination d on d.id = a.destination where a.seq = e.seq
     )),
     'reasons', json((
-        select json_group_object(d.name, x.reason)
-        from dead x join destination d on d.id = x.destination
-        where x.seq = e.seq and d.name in (select value from json_each(o.names))
+        select json_group_object(d.name, coalesce(x.reason, u.reason))
+        from json_each(o.names) n join destination d on d.name = n.value
+        left join dead x on x.destination = d.id and x.seq = e.seq
+        left join unsettled u on u.destination = d.id and u.seq = e.seq
+        where coalesce(x.reason, u.reason, '') <> ''
+    )),
+    'dues', json((
+        select json_group_object(d.name, u.due)
+        from json_each(o.names) n join destination d on d.name = n.value
+        join unsettled u on u.destination = d.id and u.seq = e.seq
+        where u.due is not null and u.hand = 0
     ))
 )
 from event e join destination_set o on o.id = e.owed join destination_set f on f.id = e.filtered
 where e.id = :id;
+
+-- name: find_all
+-- The ids of events by what their callers gave them: an event id, or an `Idempotency-Key`; the latest first.
+select json_group_array(id) from (
+    select e.id from seen s cross join event e on e.id = s.id
+    where :key in (
+        s.key,
+        iif(s.key like 'id:%', substr(s.key, 4), null),
+        iif(s.key like 'key:%:%', substr(s.key, 5 + instr(substr(s.key, 5), ':')), null)
+    )
+    order by e.seq desc limit :limit
+);
+
+-- name: causes
+-- Why the selected are dead, the most frequent cause first; the detail is the latest one's.
+with
+chosen as (
+    select d.name as destination, x.reason, x.detail, x.at, x.seq
+    from dead x cross join destination d on d.id = x.destination
+    cross join event e on e.seq = x.seq
+    where {selected}
+),
+counted as (
+    select destination, reason, count(*) as number, min(at) as first, max(at) as last from chosen group by 1, 2
+)
+select json_group_array(json_array(
+    c.destination, c.reason, (
+        select detail from chosen x where x.destination = c.destination and x.reason = c.reason and x.at = c.last
+        order by x.seq desc limit 1
+    ), c.number, c.first, c.last
+) order by c.number desc, c.destination, c.reason)
+from counted c;
+
+-- name: dead_letters
+-- The selected dead, the latest first, from a place on. `after`: at, destination, seq.
+select json_group_array(json_array(
+    at, did, seq, id, destination, source, name, reason, detail, received_at, attempts
+) order by at desc, did desc, seq desc)
+from (
+    select x.at, d.id as did, x.seq, e.id, d.name as destination, e.source, e.name, x.reason, x.detail, e.received_at,
+        (select count(*) from attempt a where a.seq = x.seq and a.destination = x.destination) as attempts
+    from dead x indexed by dead_at cross join destination d on d.id = x.destination
+    cross join event e on e.seq = x.seq
+    where {selected} and (x.at, x.destination, x.seq) < (:after ->> 0, :after ->> 1, :after ->> 2)
+    order by x.at desc, x.destination desc, x.seq desc limit :limit
+);
+
+-- name: autopsy
+-- Everything that is known of one dead delivery.
+select json_object(
+    'letter', json_array(
+        x.at, d.id, e.seq, e.id, d.name, e.source, e.name, x.reason, x.detail, e.received_at,
+        (select count(*) from attempt a where a.seq = x.seq and a.destination = x.destination)
+    ),
+    'body', e.body,
+    'request', x.request,
+    'attempts', json((
+        select json_group_array(json_array(
+            d.name, a.at, a.duration, a.step, a.outcome, a.reason, a.status, a.reply
+        ) order by a.n)
+        from attempt a where a.seq = x.seq and a.destination = x.destination
+    ))
+)
+from event e cross join destination d on d.name = :destination
+cross join dead x on x.destination = d.id and x.seq = e.seq
+where e.id = :id and x.dropped_at is null;

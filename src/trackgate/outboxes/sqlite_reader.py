@@ -1,20 +1,24 @@
-"""Reading the outbox: an event and what became of it, for the gateway itself and from another process."""
+"""Reading the outbox: events and what became of them, for the gateway itself and from another process."""
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING, Self
 
 import apsw
 import msgspec
 from msgspec import Struct
 
+from trackgate.archive import Autopsy, Cause, DeadLetter, Page
 from trackgate.model import Event
-from trackgate.outbox import Attempt, Found, Ledger, OutboxUnavailable
+from trackgate.outbox import Attempt, Found, Ledger, OutboxUnavailable, Selection
 from trackgate.outboxes.sqlite_books import Books
 from trackgate.outboxes.sqlite_database import Database
-from trackgate.outboxes.sqlite_jobs import moment
+from trackgate.outboxes.sqlite_jobs import micros, moment
 
 if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -48,6 +52,47 @@ class _Found(Struct):
     fates: dict[str, str]
     attempts: list[_Attempt]
     reasons: dict[str, str]
+    dues: dict[str, int]
+
+
+class _Letter(Struct, array_like=True):
+    """A row of ``dead_letters``, which are in the order of its first three."""
+
+    at: int
+    destination_id: int
+    seq: int
+    event_id: str
+    destination: str
+    source: str
+    name: str
+    reason: str
+    detail: str
+    received_at: int
+    attempts: int
+
+    def letter(self) -> DeadLetter:
+        return DeadLetter(
+            event_id=self.event_id,
+            destination=self.destination,
+            source=self.source,
+            name=self.name,
+            reason=self.reason,
+            detail=self.detail,
+            died_at=moment(self.at),
+            received_at=moment(self.received_at),
+            attempts=self.attempts,
+        )
+
+
+class _Autopsy(Struct):
+    letter: _Letter
+    body: str
+    request: str | None
+    attempts: list[_Attempt]
+
+
+NEWEST = (2**62,) * 3
+"""Later than any place among the dead."""
 
 
 def find(database: Database, event_id: str) -> Found | None:
@@ -65,11 +110,12 @@ def find(database: Database, event_id: str) -> Found | None:
             for name in {one.destination for one in row.attempts}
         },
         reasons=row.reasons,
+        next_due={name: moment(due) for name, due in row.dues.items()},
     )
 
 
 class SqliteReader:
-    """The outbox of a data directory, read beside the gateway that owns it; nothing is changed.
+    """The ``Archive`` of a data directory, read beside the gateway that owns it; nothing is changed.
 
     Raises:
         OutboxUnavailable: there is no outbox there, or it cannot be read.
@@ -77,10 +123,8 @@ class SqliteReader:
     """
 
     def __init__(self, directory: Path) -> None:
-        try:
+        with _reading():
             self._database = Database.look(directory)
-        except apsw.Error as error:
-            raise _unreadable(error) from None
 
     def __enter__(self) -> Self:
         return self
@@ -91,37 +135,92 @@ class SqliteReader:
         self.close()
 
     def find(self, event_id: str) -> Found | None:
-        """An event by our id, and what became of it.
-
-        Raises:
-            OutboxUnavailable: the file cannot be read.
-
-        """
-        try:
+        with _reading():
             return find(self._database, event_id)
-        except apsw.Error as error:
-            raise _unreadable(error) from None
+
+    def find_all(self, caller_id: str, limit: int) -> Sequence[str]:
+        with _reading():
+            return self._database.rows("find_all", str, key=caller_id, limit=limit)
+
+    def causes(self, selection: Selection) -> Sequence[Cause]:
+        with _reading():
+            rows = self._database.rows(
+                "causes", tuple[str, str, str, int, int, int], choice=_choice(selection)
+            )  # fmt: skip
+        return [
+            Cause(
+                destination=destination,
+                reason=reason,
+                detail=detail,
+                count=count,
+                first=moment(first),
+                last=moment(last),
+            )
+            for destination, reason, detail, count, first, last in rows
+        ]
+
+    def dead(self, selection: Selection, limit: int, after: str | None = None) -> Page:
+        place = NEWEST if after is None else _place(after)
+        with _reading():
+            rows = self._database.rows(
+                "dead_letters", _Letter, choice=_choice(selection), after=place, limit=limit + 1
+            )  # fmt: skip
+        page = rows[:limit]
+        more = bool(page) and len(rows) > limit
+        return Page(
+            letters=[row.letter() for row in page],
+            next=f"{page[-1].at}-{page[-1].destination_id}-{page[-1].seq}" if more else None,
+        )
+
+    def autopsy(self, destination: str, event_id: str) -> Autopsy | None:
+        with _reading():
+            found = self._database.read("autopsy", _Autopsy, destination=destination, id=event_id)
+        if found is None:
+            return None
+        return Autopsy(
+            letter=found.letter.letter(),
+            event=msgspec.json.decode(found.body, type=Event),
+            request=found.request,
+            attempts=tuple(one.attempt() for one in found.attempts),
+        )
+
+    def choose(self, selection: Selection, limit: int) -> list[tuple[str, int]]:
+        """The first of the selected dead, by destination and number; of each destination the oldest first."""
+        with _reading():
+            return self._database.rows("chosen_dead", tuple[str, int], choice=_choice(selection), limit=limit)
 
     def ledger(self) -> Ledger:
-        """The counts as of the last commit; the limit is the gateway's affair and not in the file.
-
-        Raises:
-            OutboxUnavailable: the file cannot be read.
-
-        """
-        try:
+        """The counts as of the last commit; the limit is the gateway's affair and not in the file."""
+        with _reading():
             self._database.begin(write=False)
             try:
                 return Books.load(self._database).ledger(limit=0)
             finally:
                 self._database.roll_back()
-        except apsw.Error as error:
-            raise _unreadable(error) from None
 
     def close(self) -> None:
-        """Let go of the file."""
         self._database.close()
 
 
-def _unreadable(error: apsw.Error) -> OutboxUnavailable:
-    return OutboxUnavailable(f"the outbox cannot be read: {type(error).__name__}")
+@contextmanager
+def _reading() -> Generator[None]:
+    try:
+        yield
+    except apsw.Error as error:
+        raise OutboxUnavailable(f"the outbox cannot be read: {type(error).__name__}") from None
+
+
+def _choice(selection: Selection) -> dict[str, object]:
+    """A selection as the statements read it: times in microseconds."""
+    return {
+        name: micros(value) if isinstance(value, datetime) else value
+        for name, value in msgspec.structs.asdict(selection).items()
+    }
+
+
+def _place(after: str) -> tuple[int, ...]:
+    try:
+        at, destination, seq = map(int, after.split("-"))
+    except ValueError:
+        raise ValueError(f"{after!r} is no place to go on from: take it from the page before") from None
+    return at, destination, seq

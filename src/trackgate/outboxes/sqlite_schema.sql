@@ -99,6 +99,7 @@ create table dead (
     primary key (destination, seq)
 ) strict, without rowid;
 create index dead_at on dead (at) where dropped_at is null;
+create index dead_there on dead (destination, seq) where dropped_at is null;
 
 -- The callers' keys, to recognise a repeat.
 create table seen (

@@ -76,9 +76,9 @@ class _Returns:
         match settlement.fate:
             case Done():
                 self._finish(row, account, "delivered")
-            case Dead(reason, detail):
+            case Dead(reason, detail, request):
                 self._finish(row, account, "dead")
-                self._rows["bury"].append((account.id, row.seq, reason, detail))
+                self._rows["bury"].append((account.id, row.seq, reason, detail, request, None))
             case Held() as held:
                 self._hold(row, account, held)
             case _:

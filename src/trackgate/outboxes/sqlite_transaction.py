@@ -10,17 +10,22 @@ from trackgate.outboxes.sqlite_append import Refusal, append
 from trackgate.outboxes.sqlite_books import REJECTED
 from trackgate.outboxes.sqlite_jobs import (
     Append,
+    DropDead,
+    DropWaiting,
     Find,
     GiveBack,
     Job,
+    Move,
     NextDue,
     Reject,
+    RetryDead,
     Settle,
     Stand,
     Take,
     TakeHeld,
     micros,
 )
+from trackgate.outboxes.sqlite_operate import operate
 from trackgate.outboxes.sqlite_reader import find
 from trackgate.outboxes.sqlite_settle import settle
 from trackgate.outboxes.sqlite_take import hand_out
@@ -64,6 +69,9 @@ def write(database: Database, books: Books, jobs: Sequence[Job], terms: Terms) -
         answers += zip(takes, hand_out(database, books, takes, terms.hand, terms.now), strict=True)
     if stands:
         _stand(database, books, stands)
+    for job in jobs:
+        if isinstance(job, RetryDead | DropDead | Move | DropWaiting):
+            answers.append((job, operate(database, books, job, terms.now)))
     for job in rejects:
         for (source, reason), number in job.counts.items():
             books.count("source", source, REJECTED + reason, number)

@@ -8,6 +8,7 @@ alter table event add column crc integer;
 alter table dead add column request text;
 alter table dead add column dropped_at integer;
 create index dead_at on dead (at) where dropped_at is null;
+create index dead_there on dead (destination, seq) where dropped_at is null;
 
 create table ahead (
     destination integer not null references destination,

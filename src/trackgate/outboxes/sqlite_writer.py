@@ -8,12 +8,11 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import apsw
-from msgspec import Struct
 from msgspec.structs import replace
 
 from trackgate.outbox import OutboxFull, OutboxUnavailable
 from trackgate.outboxes.sqlite_books import Books
-from trackgate.outboxes.sqlite_jobs import Append, Close, Job, Snapshot, micros
+from trackgate.outboxes.sqlite_jobs import Answered, Append, Close, Job, Snapshot, micros
 from trackgate.outboxes.sqlite_sweep import EVERY, Sweep
 from trackgate.outboxes.sqlite_transaction import READS, Terms, read, write
 
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 
     from trackgate.model import Clock
     from trackgate.outboxes.sqlite_database import Database
+    from trackgate.outboxes.sqlite_limits import Limits
     from trackgate.outboxes.sqlite_room import Room
 
 MOST_JOBS = 4_096
@@ -44,23 +44,6 @@ SHORT_SWEEP = 2.0
 
 # What a statement was given can be at fault for these; for any other, the storage is.
 _OWN_FAULTS = (apsw.ConstraintError, apsw.MismatchError, apsw.TooBigError, apsw.RangeError, apsw.SQLError)
-
-
-class Answered(Struct, frozen=True):
-    """What a transaction came to: an answer or an error for each job, and what the loop should know."""
-
-    answers: list[tuple[Job, Any]]
-    snapshot: Snapshot
-    seconds: float | None = None
-    """From begin to commit; ``None`` where nothing was written."""
-
-
-class Limits(Struct, frozen=True, kw_only=True):
-    """Bytes and seconds."""
-
-    max_backlog: int
-    retention: float
-    dedupe_window: float
 
 
 class Writer:
@@ -94,7 +77,7 @@ class Writer:
         self._start = micros(clock.now()) - int(clock.monotonic() * 1e6)
         self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
         self._submitted = self._fetched = 0  # bytes, each changed by one thread alone
-        self._sweep = Sweep(int(limits.retention * 1e6), int(limits.dedupe_window * 1e6), limits.max_backlog)
+        self._sweep = Sweep(limits, say)
         self._sweeping = True
         self._next_sweep = clock.monotonic()
         self._next_oldest = clock.monotonic()
