@@ -13,7 +13,7 @@ import threading
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import apsw
 import pytest
@@ -21,9 +21,12 @@ import pytest
 from tests.made import NOON
 from tests.outboxes.faulty_disk import FaultyDisk, input_output_error, no_space
 from tests.outboxes.kinds import HOUR, Sqlite, entry, ids, settled
-from trackgate.outbox import Dead, Held, OutboxFull, OutboxUnavailable, Settlement, Standing
-from trackgate.outboxes import sqlite, sqlite_room
+from trackgate.outbox import Attempt, Dead, Held, OutboxFull, OutboxUnavailable, Selection, Settlement, Standing
+from trackgate.outboxes import sqlite, sqlite_room, sqlite_sweep
 from trackgate.outboxes.sqlite_reader import SqliteReader
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
 
 FILE = "outbox.db"
 
@@ -59,9 +62,11 @@ class Told:
 
     def __init__(self) -> None:
         self.lines: list[str] = []
+        self.fields: list[dict[str, object]] = []
 
-    def warning(self, event: str, **_: object) -> None:
+    def warning(self, event: str, **fields: object) -> None:
         self.lines.append(event)
+        self.fields.append(fields)
 
 
 # --- the directory and the file ---------------------------------------------------------------------------------
@@ -465,6 +470,304 @@ def test_numbers_are_not_used_again_when_all_events_are_gone(kind):
         await box.append([entry(2, "a")])
         assert ids(await box.take("a", 1)) == ["2"]
         await box.close()
+
+    asyncio.run(run())
+
+
+def pass_by(kind: Sqlite, box: Any, gone: Callable[[], Awaitable[bool]]) -> Awaitable[None]:
+    """Let the sweep come by until this is so."""
+
+    async def came_by():
+        kind.clock.seconds += sqlite_sweep.EVERY
+        await box.stand("a", Standing())
+        return await gone()
+
+    return eventually(came_by)
+
+
+def test_the_dead_are_given_up_after_a_time_of_their_own_and_counted(kind, monkeypatch):
+    """A few at a time; the line tells of all of them."""
+    monkeypatch.setattr(sqlite_sweep, "CHUNK", 2)
+    told = Told()
+
+    async def run():
+        box = await kind.open(dead_retention=100 * HOUR, log=told)
+        await box.append([entry(n, "a", "b") for n in range(5)])
+        await box.settle(settled(await box.take("a", 9), Dead("bad")))
+        await box.settle(settled(await box.take("b", 9)))
+        kind.clock.seconds = 99 * HOUR
+        await box.append([entry(9, "a")])
+        await box.settle(settled(await box.take("a", 1), Dead("bad")))
+
+        async def swept():
+            return box.ledger().destinations["a"].dropped == 5 and await box.find("event-0") is None
+
+        assert box.ledger().destinations["a"].dead == 6
+        await pass_by(kind, box, swept)
+        tally = box.ledger().destinations["a"]
+        assert (tally.owed, tally.dead, tally.dropped, tally.waiting) == (6, 1, 5, 0)
+        assert [await box.find(f"event-{n}") is None for n in (1, 4, 9)] == [True, True, False]
+        assert rows(kind.directory, "select seq from dead") == [(6,)]
+
+        async def told_of():
+            return "dead.expired" in told.lines
+
+        await pass_by(kind, box, told_of)
+        assert told.lines == ["dead.expired"]
+        assert told.fields[0]["number"] == 5
+        await box.close()
+
+    asyncio.run(run())
+
+
+def test_what_was_dropped_or_shed_does_not_keep_its_event(kind):
+    """The shed are counted as dropped once their event is gone; what a cursor is to pass over is forgotten too."""
+    tried = Attempt(at=NOON, duration=0.5, step="track", outcome="refuse", reason="status_400")
+
+    async def run():
+        box = await kind.open()
+        await box.append([entry(n, "a") for n in range(4)])
+        dead, dropped, shed, held = await box.take("a", 9)
+        await box.settle([Settlement(delivery=one, fate=Dead("bad"), attempts=(tried,)) for one in (dead, dropped)])
+        await box.settle([*settled([shed], Dead("shed")), *settled([held], Held(due=NOON))])
+        assert await box.drop_dead(Selection(event_id="event-1"), 9) == 1
+        await box.append([entry(4, "b"), entry(5, "a")])
+        await box.settle(settled(await box.take("a", 9), Dead("bad")))
+        await box.move("a", "c", 99)  # c's cursor passed them all
+        await box.drop_dead(Selection(event_id="event-5"), 9)
+        kind.clock.seconds = 3 * HOUR
+
+        async def gone():
+            return await box.find("event-5") is None
+
+        await pass_by(kind, box, gone)
+        left = [n for n in range(6) if await box.find(f"event-{n}")]
+        assert left == [0, 3, 4]  # dead, moved, owed to b
+        ledger = box.ledger().destinations
+        assert [(ledger[name].owed, ledger[name].dead, ledger[name].dropped) for name in "ac"] == [(1, 0, 1), (4, 1, 2)]
+        assert [ledger[name].waiting for name in "ac"] == [0, 1]
+        assert rows(kind.directory, "select distinct seq from attempt") == [(1,)]
+        assert rows(kind.directory, "select seq from dead") == [(1,)]
+        await box.close()
+
+    asyncio.run(run())
+
+
+def test_an_event_that_a_cursor_will_pass_over_is_swept_with_its_mark(kind):
+    """Its destination has not come to it in the log: it was moved there dead, and dropped."""
+
+    async def run():
+        box = await kind.open()
+        await box.append([entry(1, "b"), entry(2, "a")])
+        await box.settle(settled(await box.take("a", 9), Dead("bad")))
+        await box.move("a", "b", 9)
+        assert rows(kind.directory, "select seq from ahead") == [(2,)]
+        assert await box.drop_dead(Selection(), 9) == 1
+        kind.clock.seconds = 2 * HOUR
+
+        async def gone():
+            return await box.find("event-2") is None
+
+        await pass_by(kind, box, gone)
+        assert rows(kind.directory, "select seq from ahead") == []
+        assert ids(await box.take("b", 9)) == ["1"]
+        assert not box.has_news("b")
+        await box.close()
+
+    asyncio.run(run())
+
+
+def test_the_file_shrinks_after_a_drain_and_nobody_waits_for_it(kind, monkeypatch):
+    """Also while somebody reads; what is asked meanwhile is answered between two chunks."""
+    monkeypatch.setattr(sqlite_sweep, "SPARE", 16)
+
+    async def run():
+        box = await kind.open()
+        await box.append([entry(n, "a", properties={"p": "x" * 5000}) for n in range(1200)])
+        while taken := await box.take("a", 500):
+            await box.settle(settled(taken))
+        file = kind.directory / FILE
+        kind.clock.seconds = 2 * HOUR
+
+        async def shrunk():
+            return file.stat().st_size < 300_000
+
+        await pass_by(kind, box, shrunk)
+        assert rows(kind.directory, "select count(*) from event") == [(0,)]
+        await box.close()
+
+    asyncio.run(run())
+
+
+# --- what operators read ----------------------------------------------------------------------------------------
+
+
+def test_events_are_found_by_what_their_callers_called_them(kind):
+    """By an event id or a key, as the way in tells them apart; the latest first."""
+
+    async def run():
+        box = await kind.open()
+        keys = ["id:order-7", "key:0:order-7", "key:12:order-7", "id:order-77", "key:0:x:order-7", "order-7", None]
+        await box.append([entry(n, "a", key=key) for n, key in enumerate(keys)])
+        await box.append([entry(20, "a", key="id:order-7", name="other"), entry(21, key="id:order-7", source="app")])
+        with SqliteReader(kind.directory) as reader:
+            assert reader.find_all("order-7", 9) == ["event-21", "event-20", "event-5", "event-2", "event-1", "event-0"]
+            assert reader.find_all("order-7", 2) == ["event-21", "event-20"]
+            assert reader.find_all("x:order-7", 9) == ["event-4"]
+            assert reader.find_all("order", 9) == []
+        await box.close()
+
+    asyncio.run(run())
+
+
+async def graveyard(kind: Sqlite) -> Any:
+    """An outbox with seven dead ones, a second between each two."""
+    box = await kind.open()
+    await box.append([entry(n, *("ab" if n == 3 else "a"), name="sign_up" if n % 2 else "log_in") for n in range(6)])
+    for n in range(6):
+        kind.clock.seconds += 1
+        fate = Dead("worse" if n == 5 else "bad", f"detail {n}", '{"method":"POST"}' if n == 3 else None)
+        await box.settle(settled(await box.take("a", 1), fate))
+    kind.clock.seconds += 1
+    await box.settle(settled(await box.take("b", 1), Dead("bad", "at b")))
+    return box
+
+
+def test_causes_are_counted_by_destination_and_reason_with_the_latest_detail(kind):
+    async def run():
+        box = await graveyard(kind)
+        with SqliteReader(kind.directory) as reader:
+            assert [
+                (one.destination, one.reason, one.detail, one.count, one.first, one.last)
+                for one in reader.causes(Selection())
+            ] == [
+                ("a", "bad", "detail 4", 5, NOON + timedelta(seconds=1), NOON + timedelta(seconds=5)),
+                ("a", "worse", "detail 5", 1, NOON + timedelta(seconds=6), NOON + timedelta(seconds=6)),
+                ("b", "bad", "at b", 1, NOON + timedelta(seconds=7), NOON + timedelta(seconds=7)),
+            ]
+            (only,) = reader.causes(Selection(name="sign_*", destination="a", reason="bad"))
+            assert (only.count, only.detail) == (2, "detail 3")
+            await box.drop_dead(Selection(destination="a"), 99)
+            assert [one.destination for one in reader.causes(Selection())] == ["b"]
+        await box.close()
+
+    asyncio.run(run())
+
+
+def test_the_dead_are_listed_page_by_page_the_latest_first_each_once(kind):
+    async def run():
+        box = await graveyard(kind)
+        with SqliteReader(kind.directory) as reader:
+            seen, after = [], None
+            while True:
+                page = reader.dead(Selection(), 3, after)
+                seen += [(one.event_id, one.destination) for one in page.letters]
+                if (after := page.next) is None:
+                    break
+            assert seen == [("event-3", "b"), *((f"event-{n}", "a") for n in (5, 4, 3, 2, 1, 0))]
+            page = reader.dead(Selection(name="sign_up", destination="a"), 3)
+            assert [one.event_id for one in page.letters] == ["event-5", "event-3", "event-1"]
+            assert page.next is None
+            first = page.letters[0]
+            assert (first.source, first.name, first.reason, first.detail) == ("web", "sign_up", "worse", "detail 5")
+            assert (first.died_at, first.received_at, first.attempts) == (NOON + timedelta(seconds=6), NOON, 0)
+            for wrong in ("nonsense", "1-2", "1-2-x"):
+                with pytest.raises(ValueError, match="take it from the page before"):
+                    reader.dead(Selection(), 3, wrong)
+        await box.close()
+
+    asyncio.run(run())
+
+
+def test_an_autopsy_tells_everything_of_one_dead_delivery(kind):
+    tried = [
+        Attempt(at=NOON, duration=0.5, step="track", outcome="retry", reason="timeout"),
+        Attempt(at=NOON, duration=0.25, step="track", outcome="refuse", reason="status_400", status=400, reply="no"),
+    ]
+
+    async def run():
+        box = await kind.open()
+        one = entry(1, "a", "b")
+        await box.append([one])
+        (taken,) = await box.take("a", 1)
+        fate = Dead("status_400", "no", request='{"method":"POST"}')
+        await box.settle([Settlement(delivery=taken, fate=fate, attempts=tuple(tried))])
+        with SqliteReader(kind.directory) as reader:
+            found = reader.autopsy("a", "event-1")
+            assert found is not None
+            assert (found.event, found.request, list(found.attempts)) == (one.event, '{"method":"POST"}', tried)
+            assert (found.letter.reason, found.letter.detail, found.letter.attempts) == ("status_400", "no", 2)
+            assert reader.autopsy("b", "event-1") is None
+            assert reader.autopsy("a", "event-2") is None
+            await box.retry_dead(Selection(), 9)
+            assert reader.autopsy("a", "event-1") is None
+        await box.close()
+
+    asyncio.run(run())
+
+
+# --- a file of an older form ------------------------------------------------------------------------------------
+
+TO_FORM_1 = """
+drop index event_owed;
+create index event_owed on event (owed, seq);
+alter table event drop column crc;
+drop index dead_at;
+drop index dead_there;
+alter table dead drop column request;
+alter table dead drop column dropped_at;
+drop table ahead;
+delete from tally where counter = 'waiting_bytes';
+pragma user_version = 1;
+"""
+
+
+def test_a_file_of_an_older_form_is_brought_up_to_date_with_all_that_is_in_it(kind):
+    async def run():
+        box = await kind.open()
+        await box.append([entry(n, "a", "b") for n in range(5)])
+        await box.settle(settled((await box.take("a", 2))[:1], Dead("bad", "as it was")))
+        held, dropped = await box.take("b", 2)
+        await box.settle([*settled([held], Held(due=NOON, attempts=1)), *settled([dropped])])
+        before = box.ledger()
+        await box.close()
+        connection = apsw.Connection(str(kind.directory / FILE))
+        connection.execute(TO_FORM_1)
+        connection.close()
+        with pytest.raises(OutboxUnavailable, match=r"older Trackgate.*start the gateway once"):
+            SqliteReader(kind.directory)
+        box = await kind.open()
+        assert rows(kind.directory, "pragma user_version") == [(2,)]
+        after = box.ledger()
+        assert after == before
+        assert [after.destinations[name].backlog_bytes > 0 for name in "ab"] == [True, True]
+        with SqliteReader(kind.directory) as reader:
+            assert [(one.reason, one.detail) for one in reader.causes(Selection())] == [("bad", "as it was")]
+        assert await box.retry_dead(Selection(), 9) == 1
+        for name in "ab":
+            await box.settle(settled([*await box.take(name, 9), *await box.take_held(name, NOON, 9)]))
+        assert [(one.waiting, one.backlog_bytes) for one in box.ledger().destinations.values()] == [(0, 0)] * 2
+        await box.close()
+
+    asyncio.run(run())
+
+
+FORM = """
+select m.type, m.name, iif(m.type = 'index', m.sql, ''), c.name, c.type, c."notnull", c.pk
+from sqlite_schema m left join pragma_table_info(m.name) c order by m.type, m.name, c.name
+"""
+
+
+def test_a_new_file_and_one_brought_up_to_date_have_the_same_form(kind):
+    async def run():
+        await (await kind.open()).close()
+        new = rows(kind.directory, FORM)
+        connection = apsw.Connection(str(kind.directory / FILE))
+        connection.execute(TO_FORM_1)
+        connection.close()
+        assert rows(kind.directory, FORM) != new
+        await (await kind.open()).close()
+        assert rows(kind.directory, FORM) == new
 
     asyncio.run(run())
 

@@ -185,17 +185,18 @@ set due = iif(
     null,
     coalesce(u.due, :now)
 )
-where (u.destination, u.seq) in (
-    select r.value ->> 0, (
+from (
+    select r.value ->> 0 as destination, (
         select min(f.seq) from unsettled f
         where f.destination = r.value ->> 0 and f.lane = r.value ->> 1 and f.held = 1 and f.aside = 0
-    )
+    ) as seq
     from json_each(:rows) r
     union
-    select f.destination, f.seq from json_each(:rows) r cross join unsettled f
+    select f.destination, f.seq from json_each(:rows) r cross join unsettled f indexed by unsettled_first
     on f.destination = r.value ->> 0 and f.lane = r.value ->> 1
     where f.held = 1 and f.aside = 0 and f.due is not null
-);
+) as first
+where u.destination = first.destination and u.seq = first.seq;
 
 -- name: record_attempts
 -- Record tries. Rows: seq, destination, place among this settlement's, at, duration, step, outcome, reason, status,
