@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 from collections import Counter
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -16,14 +17,15 @@ from tests.made import event
 from tests.simulated import Awaited, simulate
 from tests.simulated import clock as simulated_clock
 from trackgate import vendors
-from trackgate.deliver.send import Sender
+from trackgate.deliver.send import KEPT_OF_A_REQUEST, Sender
 from trackgate.deliver.worker import WINDOW, Plan, Worker
 from trackgate.ingest.intake import lane_of
 from trackgate.metrics import Metrics
 from trackgate.model import Fault, Receipt, Reply
-from trackgate.outbox import Entry, Ledger, OutboxUnavailable, Standing
+from trackgate.outbox import Entry, Ledger, OutboxUnavailable, Selection, Standing
 from trackgate.outboxes.sqlite import SqliteOutbox
 from trackgate.outboxes.sqlite_limits import Limits
+from trackgate.outboxes.sqlite_reader import SqliteReader
 from trackgate.retry import RetryPolicy
 from trackgate.units import Duration
 from trackgate.vendor import Target
@@ -250,6 +252,66 @@ def test_a_403_for_one_user_alone_ends_dead_and_the_others_flow(tmp_path):
     tally, logs = run(tmp_path, main, lambda _at, _n, user, _name: status(403) if user == "bad" else OK)
     assert (tally.delivered, tally.dead) == (30, 1)
     assert [line["reason"] for line in logs if line["event"] == "delivery.died"] == ["status_403"]
+
+
+def test_what_died_keeps_the_call_as_it_was_sent_without_its_credentials(tmp_path):
+    async def main(it):
+        await it.put("bad", *[f"u{n}" for n in range(3)])
+        await it.until(lambda: it.tally().waiting == 0)
+        return it
+
+    it, _ = run(tmp_path, main, lambda _at, _n, user, _name: status(400) if user == "bad" else OK)
+    with SqliteReader(tmp_path / "data") as reader:
+        found = reader.autopsy("there", "event-1")
+    assert found is not None
+    assert found.letter.attempts == 1
+    kept = json.loads(found.request)
+    (sent,) = [call for _, user, _, _, call in it.upstream.calls if user == "bad"]
+    assert (kept["method"], kept["url"], kept["body"]) == (sent.method, sent.url, sent.body.decode())
+    assert kept["headers"] == {**sent.headers, "authorization": "Bearer ***"}
+    assert kept["headers"]["trackgate-event-id"] == "event-1"
+
+
+def test_a_long_call_is_kept_up_to_a_limit(tmp_path):
+    async def main(it):
+        long = event(1, user_id="bad", name="x" * 2 * KEPT_OF_A_REQUEST)
+        await it.outbox.append([Entry(long, 1, frozenset({"there"}))])
+        await it.until(lambda: it.tally().dead == 1)
+
+    run(tmp_path, main, always(status(400)))
+    with SqliteReader(tmp_path / "data") as reader:
+        assert len(json.loads(reader.autopsy("there", "event-1").request)["body"]) == KEPT_OF_A_REQUEST
+
+
+def test_what_dies_before_a_call_keeps_none(tmp_path):
+    async def main(it):
+        await it.put(None)
+        await it.until(lambda: it.tally().dead == 1)
+
+    run(tmp_path, main, always(OK))
+    with SqliteReader(tmp_path / "data") as reader:
+        assert reader.autopsy("there", "event-1").request is None
+
+
+def test_the_dead_that_an_operator_retries_are_sent_at_once(tmp_path):
+    """Though the worker knew of nothing that would fall due, or of something that falls due in hours."""
+
+    async def main(it):
+        await it.put("bad", "u1", "slow")
+        await it.until(lambda: it.tally().waiting == 1)
+        await asyncio.sleep(30)
+        before = it.clock.monotonic()
+        assert await it.outbox.retry_dead(Selection(destination="there"), 9) == 1
+        await it.until(lambda: it.tally().delivered == 2)
+        return it.clock.monotonic() - before
+
+    def rule(at, _number, user, _name):
+        if user == "slow":
+            return status(503, **{"retry-after": "0"})
+        return status(400) if user == "bad" and at < 20 else OK
+
+    took, _ = run(tmp_path, main, rule, base=50_000.0, max_delay=90_000.0)
+    assert took < 2
 
 
 def test_those_that_were_turned_away_take_turns_at_probing(tmp_path):

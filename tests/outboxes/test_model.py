@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import tempfile
 from collections import defaultdict
 from datetime import datetime, timedelta
@@ -11,10 +12,11 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, seed, settings
 from hypothesis import strategies as st
 from msgspec import Struct
 
+from tests.faults.verdicts import LONG, Verdict, long_form, write_down
 from tests.outboxes.kinds import KINDS, entry, settled
 from trackgate.outbox import Dead, Delivery, Done, Fate, Held, Outbox, Selection, Settlement
 
@@ -22,6 +24,18 @@ NAMES = ("a", "b", "c")
 
 EVERYTHING = 1000
 """More than there ever is."""
+
+MILLION = 1_000_000
+"""Steps of the long form, at least."""
+
+LONG_SCRIPTS = 100
+"""Between two seeds of the long form."""
+
+MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of a random name is made in it
+"""A file system that is none on a disk, where the machine has one."""
+
+Script = list[tuple[Any, ...]]
+"""Steps: the name of a method of ``Run``, and its arguments."""
 
 
 class Row(Struct):
@@ -364,10 +378,9 @@ class Run:
             assert tally is None or (tally.waiting, tally.backlog_bytes) == (0, 0)
 
 
-@pytest.mark.parametrize("make", KINDS, ids=lambda kind: kind.name)
-@settings(max_examples=60)
-@given(script=st.lists(st.one_of(steps, steps, kills), max_size=30))
-def test_an_outbox_does_what_its_model_does(make, script):
+def lead(make: Any, script: Script, directory: str | None = None) -> None:
+    """Lead an outbox and its model through the steps of a script."""
+
     async def run(place: str) -> None:
         kind = make(Path(place))
         led = Run(kind, await kind.open())
@@ -377,5 +390,37 @@ def test_an_outbox_does_what_its_model_does(make, script):
         await led.drain()
         await led.box.close()
 
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory(dir=directory) as place:
         asyncio.run(run(place))
+
+
+@pytest.mark.parametrize("make", KINDS, ids=lambda kind: kind.name)
+@settings(max_examples=60)
+@given(script=st.lists(st.one_of(steps, steps, kills), max_size=30))
+def test_an_outbox_does_what_its_model_does(make, script):
+    lead(make, script)
+
+
+@pytest.mark.skipif(not long_form(), reason=f"the long form: set {LONG}")
+@pytest.mark.parametrize("make", KINDS, ids=lambda kind: kind.name)
+def test_an_outbox_does_what_its_model_does_a_million_times(make):
+    """Many scripts, each long, so that opening costs little; in memory, since it is not the disk that is tested."""
+    done = 0
+    directory = str(MEMORY) if MEMORY.is_dir() else None
+
+    @settings(max_examples=LONG_SCRIPTS, database=None, phases=[Phase.generate, Phase.shrink])
+    @given(script=st.lists(st.one_of(*[steps] * 20, kills), min_size=100, max_size=500))
+    def led(script: Script) -> None:
+        nonlocal done
+        lead(make, script, directory)
+        done += len(script)
+
+    held = False
+    try:
+        for start in itertools.count():
+            seed(start)(led)()
+            if done >= MILLION:
+                break
+        held = True
+    finally:
+        write_down(Verdict(test="outbox model", done=f"{done:,} steps", held=held))
