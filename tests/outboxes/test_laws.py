@@ -612,6 +612,7 @@ def test_what_is_moved_goes_to_the_other_destination_in_order_and_before_what_ca
         box.on_append(woken.append)
         assert [await box.move("a", "b", 2) for _ in range(4)] == [2, 2, 1, 0]  # one is in somebody's hand
         assert woken == [frozenset({"b"})] * 3
+        assert not box.has_news("a")
         assert balanced(box)
         await box.append([entry(9, "b", lane=0)])
         assert [(one.event.id, one.attempts, one.held) for one in await box.take("b", 9)] == [

@@ -396,7 +396,7 @@ def lead(make: Any, script: Script, directory: str | None = None) -> None:
 
 @pytest.mark.parametrize("make", KINDS, ids=lambda kind: kind.name)
 @settings(max_examples=60)
-@given(script=st.lists(st.one_of(steps, steps, kills), max_size=30))
+@given(script=st.lists(st.one_of(*[steps] * 4, kills), min_size=20, max_size=40))
 def test_an_outbox_does_what_its_model_does(make, script):
     lead(make, script)
 
