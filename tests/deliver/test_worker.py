@@ -254,6 +254,12 @@ def test_a_403_for_one_user_alone_ends_dead_and_the_others_flow(tmp_path):
     assert [line["reason"] for line in logs if line["event"] == "delivery.died"] == ["status_403"]
 
 
+def autopsied(tmp_path):
+    """Everything that is known of the first event, which died."""
+    with SqliteReader(tmp_path / "data") as reader:
+        return reader.autopsy("there", "event-1")
+
+
 def test_what_died_keeps_the_call_as_it_was_sent_without_its_credentials(tmp_path):
     async def main(it):
         await it.put("bad", *[f"u{n}" for n in range(3)])
@@ -261,9 +267,7 @@ def test_what_died_keeps_the_call_as_it_was_sent_without_its_credentials(tmp_pat
         return it
 
     it, _ = run(tmp_path, main, lambda _at, _n, user, _name: status(400) if user == "bad" else OK)
-    with SqliteReader(tmp_path / "data") as reader:
-        found = reader.autopsy("there", "event-1")
-    assert found is not None
+    found = autopsied(tmp_path)
     assert found.letter.attempts == 1
     kept = json.loads(found.request)
     (sent,) = [call for _, user, _, _, call in it.upstream.calls if user == "bad"]
@@ -279,8 +283,7 @@ def test_a_long_call_is_kept_up_to_a_limit(tmp_path):
         await it.until(lambda: it.tally().dead == 1)
 
     run(tmp_path, main, always(status(400)))
-    with SqliteReader(tmp_path / "data") as reader:
-        assert len(json.loads(reader.autopsy("there", "event-1").request)["body"]) == KEPT_OF_A_REQUEST
+    assert len(json.loads(autopsied(tmp_path).request)["body"]) == KEPT_OF_A_REQUEST
 
 
 def test_what_dies_before_a_call_keeps_none(tmp_path):
@@ -289,8 +292,7 @@ def test_what_dies_before_a_call_keeps_none(tmp_path):
         await it.until(lambda: it.tally().dead == 1)
 
     run(tmp_path, main, always(OK))
-    with SqliteReader(tmp_path / "data") as reader:
-        assert reader.autopsy("there", "event-1").request is None
+    assert autopsied(tmp_path).request is None
 
 
 def test_the_dead_that_an_operator_retries_are_sent_at_once(tmp_path):
