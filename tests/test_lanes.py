@@ -81,10 +81,38 @@ def test_drain_takes_out_what_waits_and_leaves_what_flies():
     assert lanes.start() is None
 
 
+def test_every_fifth_start_is_a_live_ones_while_both_wait():
+    old = [delivery(seq, lane=seq) for seq in range(20)]
+    live = [delivery(100 + seq, lane=100 + seq, live=True) for seq in range(3)]
+    lanes = lanes_of(*old, *live)
+    assert lanes.live == 3
+    started = [lanes.start().seq for _ in range(23)]
+    assert [place for place, seq in enumerate(started) if seq >= 100] == [4, 9, 14]
+    assert [seq for seq in started if seq < 100] == list(range(20))
+    assert [seq for seq in started if seq >= 100] == [100, 101, 102]
+    assert (lanes.live, len(lanes)) == (0, 0)
+
+
+def test_what_either_leaves_unused_is_the_others():
+    lanes = lanes_of(*(delivery(seq, lane=seq, live=True) for seq in range(3)))
+    assert [lanes.start().seq for _ in range(3)] == [0, 1, 2]
+    lanes = lanes_of(*(delivery(seq, lane=seq) for seq in range(9)))
+    assert [lanes.start().seq for _ in range(9)] == list(range(9))
+
+
+def test_a_live_one_waits_for_its_own_user():
+    first, second = delivery(1, lane=1), delivery(9, lane=1, live=True)
+    lanes = lanes_of(first, second)
+    assert lanes.start() is first
+    assert lanes.start() is None
+    lanes.release(first)
+    assert lanes.start() is second
+
+
 @given(st.lists(st.integers(0, 3), max_size=40), st.randoms())
 def test_every_delivery_goes_once_and_each_lane_in_order(users, rng):
     """Whatever the order in which calls end."""
-    lanes = lanes_of(*(delivery(seq, lane=user) for seq, user in enumerate(users)))
+    lanes = lanes_of(*(delivery(seq, lane=user, live=seq % 3 == 2) for seq, user in enumerate(users)))
     flying: list[Delivery] = []
     order: list[Delivery] = []
     while len(lanes) or flying:

@@ -12,7 +12,18 @@ from msgspec.structs import replace
 from tests.made import NOON, delivery
 from trackgate.model import Delivered, Park, Refuse, Retry
 from trackgate.outbox import Dead, Done, Held, Standing
-from trackgate.retry import DOWN_AFTER, REFUSALS_ELSE, Health, Moment, RetryPolicy, Verdict, aged, delay, judge
+from trackgate.retry import (
+    DOWN_AFTER,
+    REFUSALS_ELSE,
+    Health,
+    Moment,
+    RetryPolicy,
+    Verdict,
+    aged,
+    at_start,
+    delay,
+    judge,
+)
 from trackgate.units import Duration
 
 POLICY = RetryPolicy()
@@ -57,6 +68,25 @@ def test_retry_after_is_a_floor_and_pauses_the_whole_destination():
     verdict = after([Retry("status_429", after=90.0)])
     assert verdict.fate.due == NOON + timedelta(seconds=91)
     assert verdict.health.paused_until == 91.0
+
+
+@pytest.mark.parametrize(("end", "left"), [(None, 0), (-5, 0), (30, 30), (86_400, 86_400), (366 * 86_400, 86_400)])
+@pytest.mark.parametrize("state", ["up", "down", "parked"])
+def test_a_pause_goes_on_after_a_start_and_never_for_longer_than_one_can_last(state, end, left):
+    ends = None if end is None else NOON + timedelta(seconds=100 + end)
+    started = at_start(Standing(state=state, paused_until=ends), 8, moment(100))
+    assert max(started.paused_until - 100, 0) == left
+    assert max(started.probe_at - 100, 0) == left
+    assert started.slots == (8 if state == "up" else 1)
+
+
+def test_a_pause_stands_in_what_is_remembered_and_moves_by_whole_seconds():
+    once = after([Retry("status_429", after=90.0)]).health
+    assert once.standing.paused_until == NOON + timedelta(seconds=92)
+    again = judge(Retry("status_429", after=90.5), delivery(2), once, POLICY, moment(1.2)).health
+    assert (again.standing, again.paused_until) == (replace(once.standing, up_seconds=again.standing.up_seconds), 91.7)
+    down = after([Retry("status_503")] * DOWN_AFTER, once).health
+    assert (down.standing.state, down.standing.paused_until) == ("down", once.standing.paused_until)
 
 
 @pytest.mark.parametrize("reason", ["status_429", "timeout"])

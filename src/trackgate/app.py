@@ -15,7 +15,7 @@ from msgspec.structs import asdict, replace
 from uuid_utils import uuid7
 
 from trackgate import vendors
-from trackgate.backlog import BacklogWatch
+from trackgate.backlog import BacklogWatch, Filling, SheddingBegan, SheddingEnded
 from trackgate.clients.pyreqwest_engine import PyreqwestClient
 from trackgate.deliver.send import Sender
 from trackgate.deliver.worker import Plan, Worker
@@ -45,6 +45,12 @@ if TYPE_CHECKING:
 
 LARGEST_BACKLOG = 10 * 2**30
 """Bytes: the default of ``server.max_backlog`` is no more than this."""
+
+BACKLOG_EVENTS = {
+    Filling: "backlog.filling",
+    SheddingBegan: "backlog.shedding_began",
+    SheddingEnded: "backlog.shedding_ended",
+}
 
 SHARE_OF_GRACE = 0.45
 """Of ``server.grace``: for the callers, then for the deliveries in flight; the rest is for closing the outbox."""
@@ -165,6 +171,7 @@ class Gateway:
                 retention=server.retention,
                 dead_retention=server.dead_retention,
                 dedupe_window=server.dedupe_window,
+                backlogs={name: destination.backlog for name, destination in self._config.destinations.items()},
             ),
             on_commit=self._committed,
             log=self._log,
@@ -192,14 +199,18 @@ class Gateway:
             stack.push_async_callback(client.close)
             sender = Sender(destination.vendor, client, self._clock, destination.timeout)
             plan = Plan(
-                name=name, concurrency=destination.concurrency, policy=destination.retry, target=destination.target
+                name=name,
+                concurrency=destination.concurrency,
+                policy=destination.retry,
+                rate=destination.rate,
+                target=destination.target,
             )
             worker = Worker(plan, outbox, sender, self._clock, self._log, self._metrics)
             self._workers[name] = worker
             tally = known.get(name)
             standing = tally.standing if tally is not None else Standing()
             if standing.reason == GONE:
-                standing = Standing(since=self._clock.now(), up_seconds=standing.up_seconds)
+                standing = replace(standing, state="up", reason=None, since=self._clock.now())
                 await outbox.stand(name, standing)
                 self._log.info("destination.resumed", destination=name, was="parked", reason=GONE)
             running.append(asyncio.create_task(worker.run(standing)))
@@ -271,9 +282,8 @@ class Gateway:
 
     def _appended(self, outbox: Outbox, owed: frozenset[str]) -> None:
         """After a commit that owes something: wake those who deliver it, and see whether the backlog fills."""
-        filling = self._watch.look(outbox.ledger())
-        if filling is not None:
-            self._log.warning("backlog.filling", **asdict(filling))
+        for told in self._watch.look(outbox.ledger()):
+            self._log.warning(BACKLOG_EVENTS[type(told)], **asdict(told))
         for name in owed & self._workers.keys():
             self._workers[name].wake()
 
@@ -303,6 +313,9 @@ def _shown(ledger: Ledger, name: str) -> dict[str, Any]:
         "waiting": tally.waiting,
         "dead": tally.dead,
         "oldest": tally.oldest,
+        "backlog_bytes": tally.backlog_bytes,
+        "backlog_limit_bytes": tally.backlog_limit,
+        "backlog_full": tally.backlog_full,
     }
 
 

@@ -1,5 +1,8 @@
 """Lanes: the deliveries that one destination has in memory, one call in flight per lane, the oldest first.
 
+While a backlog drains, every fifth start is a live delivery's, if one is ready: the backlog keeps four fifths of the
+pace, and nobody who owes nothing older waits for it. What either leaves unused is the other's.
+
 Pure bookkeeping. A lane is one user's events at one destination, in the order of their acceptance; a delivery that was
 set aside is a lane of its own, so that it holds nobody up.
 """
@@ -14,6 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from trackgate.outbox import Delivery
+
+TURN = 5
+"""Starts from one live delivery's to the next."""
 
 Key = tuple[int, int]
 """The lane's hash and 0, or for a delivery set aside its hash and its seq."""
@@ -30,6 +36,9 @@ class Lanes:
     def __init__(self) -> None:
         self._waiting: dict[Key, deque[Delivery]] = {}
         self._ready: list[tuple[int, Key]] = []
+        self._ready_live: list[tuple[int, Key]] = []
+        self._since_live = 0
+        self._live = 0
         self._busy: set[Key] = set()
         self._count = 0
         self._size = 0
@@ -44,6 +53,11 @@ class Lanes:
         return self._size
 
     @property
+    def live(self) -> int:
+        """How many of those that wait are live."""
+        return self._live
+
+    @property
     def in_flight(self) -> int:
         """How many lanes have a call in flight."""
         return len(self._busy)
@@ -55,19 +69,27 @@ class Lanes:
             queue = self._waiting.setdefault(key, deque())
             queue.append(delivery)
             self._count += 1
+            self._live += delivery.live
             self._size += delivery.size
             if len(queue) == 1 and key not in self._busy:
-                heappush(self._ready, (delivery.seq, key))
+                self._make_ready(key, delivery)
 
     def start(self) -> Delivery | None:
-        """Hand out the oldest delivery whose lane is free; the lane is busy until ``release``."""
-        if not self._ready:
+        """Hand out the oldest delivery whose lane is free, or a live one whose turn it is.
+
+        The lane is busy until ``release``.
+        """
+        live = bool(self._ready_live) and (self._since_live >= TURN - 1 or not self._ready)
+        ready = self._ready_live if live else self._ready
+        if not ready:
             return None
-        _, key = heappop(self._ready)
+        self._since_live = 0 if live else self._since_live + 1
+        _, key = heappop(ready)
         self._busy.add(key)
         queue = self._waiting[key]
         delivery = queue.popleft()
         self._count -= 1
+        self._live -= delivery.live
         self._size -= delivery.size
         if not queue:
             del self._waiting[key]
@@ -78,7 +100,7 @@ class Lanes:
         key = key_of(delivery)
         self._busy.discard(key)
         if queue := self._waiting.get(key):
-            heappush(self._ready, (queue[0].seq, key))
+            self._make_ready(key, queue[0])
 
     def followers(self, delivery: Delivery) -> list[Delivery]:
         """Take out what waits behind a busy delivery, because it has to wait longer than memory should.
@@ -91,6 +113,7 @@ class Lanes:
             self._waiting[key] = staying
         leaving = [each for each in queue if not each.held]
         self._count -= len(leaving)
+        self._live -= sum(each.live for each in leaving)
         self._size -= sum(each.size for each in leaving)
         return leaving
 
@@ -99,5 +122,9 @@ class Lanes:
         left = [delivery for queue in self._waiting.values() for delivery in queue]
         self._waiting.clear()
         self._ready.clear()
-        self._count = self._size = 0
+        self._ready_live.clear()
+        self._count = self._live = self._size = 0
         return left
+
+    def _make_ready(self, key: Key, delivery: Delivery) -> None:
+        heappush(self._ready_live if delivery.live else self._ready, (delivery.seq, key))

@@ -25,6 +25,7 @@ _COUNTS = {
     "delivered": "Deliveries that the upstream took.",
     "retried": "Tries that have to be made again.",
     "dropped": "Deliveries given up by an operator.",
+    "shed": "Deliveries that were dead at once because the destination's backlog was full.",
     "filtered": "Events that a route from their source names this destination for, and none matched.",
 }
 
@@ -161,6 +162,15 @@ def _destinations(ledger: Ledger) -> Iterator[Metric]:
         for name, tally in ledger.destinations.items():
             gauge.add_metric([name], value(tally))
         yield gauge
+    limit = GaugeMetricFamily(
+        "trackgate_destination_backlog_limit_bytes",
+        "At this many bytes new events for this destination are refused or shed.",
+        labels=["destination"],
+    )
+    for name, tally in ledger.destinations.items():
+        if tally.backlog_limit is not None:
+            limit.add_metric([name], tally.backlog_limit)
+    yield limit
     state = GaugeMetricFamily(
         "trackgate_destination_state", "1 for how the destination stands.", labels=["destination", "state"]
     )

@@ -2,6 +2,7 @@
 
     append        a batch of events, all or nothing, on disk when it returns
     take          the next deliveries from a destination's cursor
+    take_live     while there is a backlog: deliveries of users who owe nothing older, ahead of it
     take_held     the held deliveries of a destination that are due
     settle        what became of deliveries
 
@@ -19,7 +20,7 @@ destination's backlog never delays another's.
 The errors:
 
     OutboxError
-    ├── OutboxFull          the backlog limit, or the disk's: say 503 and come back
+    ├── OutboxFull          a backlog's limit, or the disk's: say 503 and come back
     └── OutboxUnavailable   the storage failed or is closing
 """
 
@@ -39,10 +40,16 @@ class OutboxError(Exception):
 
 
 class OutboxFull(OutboxError):  # noqa: N818 - the domain's word
-    """No room: ``limit`` is ``backlog`` (``server.max_backlog``) or ``disk`` (too little free space)."""
+    """No room.
 
-    def __init__(self, limit: Literal["backlog", "disk"]) -> None:
-        super().__init__(f"the {limit} is full")
+    ``limit`` is ``backlog`` (``server.max_backlog``), ``destination_backlog`` (``backlog.max`` of the destination)
+    or ``disk`` (too little free space).
+    """
+
+    def __init__(
+        self, limit: Literal["backlog", "destination_backlog", "disk"], destination: str | None = None
+    ) -> None:
+        super().__init__(f"the {limit} is full" if destination is None else f"the backlog of {destination} is full")
         self.limit = limit
 
 
@@ -105,6 +112,8 @@ class Delivery(Struct, frozen=True, kw_only=True):
     since: float | None = None
     step: str | None = None
     aside: bool = False
+    live: bool = False
+    """Handed out ahead of a backlog."""
 
 
 class Attempt(Struct, frozen=True, kw_only=True):
@@ -200,6 +209,8 @@ class Standing(Struct, frozen=True, kw_only=True):
     reason: str | None = None
     since: datetime | None = None
     up_seconds: float = 0.0
+    paused_until: datetime | None = None
+    """Wall-clock time that the upstream asked us to wait for (Retry-After)."""
 
 
 class SourceTally(Struct, frozen=True, kw_only=True):
@@ -234,6 +245,11 @@ class DestinationTally(Struct, frozen=True, kw_only=True):
     """When the oldest waiting event was received."""
     backlog_bytes: int = 0
     """Bytes of the events that wait for this destination."""
+    backlog_limit: int | None = None
+    """Bytes at which new events are refused or shed, as ``backlog_full`` says; ``None``: no limit of its own."""
+    backlog_full: Literal["refuse", "shed"] = "refuse"
+    shed: int = 0
+    """How many, ever, were dead at once because the backlog was full."""
     standing: Standing = Standing()
 
     @property
@@ -274,7 +290,8 @@ class Outbox(Protocol):
         """Store the entries, all or none; they are fsynced when this returns.
 
         A caller that gives up (is cancelled) before the storage began with its entries finds none of them stored; later
-        than that they may be.
+        than that they may be. What is owed to a destination with a full backlog is dead at once, as ``shed``, where its
+        policy says so; else the whole batch is refused.
 
         Raises:
             OutboxFull: there is no room.
@@ -287,6 +304,14 @@ class Outbox(Protocol):
 
         Those whose lane has something held (and not aside) join the held behind it instead, in the same stroke.
         What is handed out counts as started: after a crash it comes again with one attempt more.
+        """
+
+    async def take_live(self, destination: str, limit: int) -> Sequence[Delivery]:
+        """New deliveries ahead of a backlog that ``take`` has still to get through, in the order of acceptance.
+
+        Only of lanes that have nothing older waiting to be handed out there, so that each lane's order is kept. What is
+        handed out ahead counts like what is taken, and ``take`` passes it over. It may give less than it could, and
+        nothing for the first few times: it goes by what it remembers of the backlog, never by more than a few MiB.
         """
 
     async def take_held(
@@ -341,6 +366,9 @@ class Outbox(Protocol):
 
     def has_news(self, destination: str) -> bool:
         """Whether ``take`` might give something; cheap, in memory."""
+
+    def has_live(self, destination: str) -> bool:
+        """Whether ``take_live`` might give something, now or when it is asked again; cheap, in memory."""
 
     def on_append(self, wake: Callable[[frozenset[str]], None]) -> None:
         """Call ``wake`` with the destinations owed, on the event loop, after each commit that owes something."""

@@ -23,6 +23,7 @@ from msgspec.structs import replace
 from trackgate.model import Delivered, Outcome, Park, Refuse, Retry
 from trackgate.outbox import Dead, Delivery, Done, Fate, Held, Standing
 from trackgate.units import Duration
+from trackgate.vendor import MAX_RETRY_AFTER
 
 State = Literal["up", "down", "parked"]
 
@@ -74,6 +75,7 @@ class Health(Struct, frozen=True, kw_only=True):
     probes: int = 0
     probe_at: float = 0.0
     paused_until: float = 0.0
+    """``standing.paused_until``, by the monotonic clock."""
     passed_at: float = -1.0
     """``up_seconds`` at the last success."""
 
@@ -96,6 +98,24 @@ class Verdict(Struct, frozen=True):
 
     fate: Fate
     health: Health
+
+
+def at_start(standing: Standing, limit: int, now: Moment) -> Health:
+    """A destination that stood so when we last knew.
+
+    A pause that the upstream asked for goes on; one that ends later than any can (the wall clock was set back) ends
+    after the longest that there is.
+    """
+    left = 0.0 if standing.paused_until is None else (standing.paused_until - now.wall).total_seconds()
+    paused_until = now.monotonic + min(left, MAX_RETRY_AFTER) if left > 0 else 0.0
+    return Health(
+        standing=standing,
+        limit=limit,
+        slots=limit if standing.state == "up" else 1,
+        as_of=now.monotonic,
+        probe_at=paused_until,
+        paused_until=paused_until,
+    )
 
 
 def delay(failures: int, policy: RetryPolicy, dice: float) -> float:
@@ -172,10 +192,9 @@ def _failed(outcome: Retry, health: Health, policy: RetryPolicy, now: Moment) ->
     failures = health.failures + 1
     congested = outcome.reason in {"status_429", "timeout"}
     health = replace(
-        health,
+        _paused(health, outcome.after or 0.0, now),
         failures=failures,
         slots=max(health.slots // 2, 1) if congested else health.slots,
-        paused_until=max(health.paused_until, now.monotonic + (outcome.after or 0.0)),
     )
     if health.up and failures >= DOWN_AFTER:
         return _stopped(_standing(health, "down", outcome.reason, now), min(PROBE_FIRST, policy.probe), now)
@@ -184,6 +203,14 @@ def _failed(outcome: Retry, health: Health, policy: RetryPolicy, now: Moment) ->
     if health.standing.state == "parked":
         return _stopped(health, policy.probe, now)
     return health
+
+
+def _paused(health: Health, seconds: float, now: Moment) -> Health:
+    """Nothing is sent for so many seconds; the wall-clock time of the end is rounded up, so that it seldom changes."""
+    if now.monotonic + seconds <= max(health.paused_until, now.monotonic):
+        return health
+    end = (now.wall + timedelta(seconds=seconds + 1)).replace(microsecond=0)
+    return replace(health, paused_until=now.monotonic + seconds, standing=replace(health.standing, paused_until=end))
 
 
 def _park(reason: str, delivery: Delivery, health: Health, policy: RetryPolicy, now: Moment) -> Verdict:
@@ -203,7 +230,7 @@ def _refuse(reason: str, delivery: Delivery, health: Health, policy: RetryPolicy
 def _standing(health: Health, state: State, reason: str | None, now: Moment) -> Health:
     if health.standing.state == state:
         return health
-    standing = Standing(state=state, reason=reason, since=now.wall, up_seconds=health.standing.up_seconds)
+    standing = replace(health.standing, state=state, reason=reason, since=now.wall)
     return replace(health, standing=standing, probes=0, probe_at=0.0)
 
 

@@ -1,4 +1,4 @@
-"""Durations and sizes as people write them: ``72h``, ``1MiB``."""
+"""Durations, sizes and rates as people write them: ``72h``, ``1MiB``, ``600/min``."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import Self
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
 _BYTES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 _QUANTITY = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)\s*([A-Za-z]+)")
+_RATE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)\s*/\s*([A-Za-z]+)")
 _LONGEST = 100 * 365 * 86_400.0
 """Seconds. Beyond a century the arithmetic of dates fails, and nobody means it."""
 
 DURATION = 'a duration such as "500ms", "30s", "10m", "72h" or "7d"'
 SIZE = 'a size such as "512KiB", "1MiB" or "2GiB"'
+RATE = 'a rate such as "10/s", "600/min" or "5000/h"'
 
 
 class Duration(float):
@@ -52,6 +54,23 @@ class Size(int):
     def spell(self) -> str:
         """The same with the largest binary unit that needs no fraction: ``1MiB``, ``1500B``."""
         return _spell(int(self), {unit: _BYTES[unit] for unit in ("TiB", "GiB", "MiB", "KiB")}, 1, "B")
+
+
+class Rate(float):
+    """So many a second; written as a number per one of ms, s, m, h, d."""
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        """Parse ``600/min``.
+
+        Raises:
+            ValueError: with words for the one who wrote it.
+
+        """
+        match = _RATE.fullmatch(text.strip())
+        if match is None or match[2] not in _SECONDS:
+            raise ValueError(f"must be {RATE}")
+        return cls(float(match[1]) / _SECONDS[match[2]])
 
 
 def _quantity(text: str, units: dict[str, float] | dict[str, int], wanted: str) -> float:

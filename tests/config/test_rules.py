@@ -311,13 +311,32 @@ CASES = {
         key = "${UP_KEY}"
         region = "mars"                    #! error destinations.up.region: must be one of "eu", "us"
     """,
+    "a rate and a limit that are none": """
+        [destinations.up]
+        vendor = "userpilot"
+        key = "${UP_KEY}"
+        rate = "600"                       #! error destinations.up.rate: must be a rate such as "10/s", "600/min" or "5000/h"
+        backlog = { max = 5, full = "drop" } #! error destinations.up.backlog.max: must be a size #! error destinations.up.backlog.full: must be one of "refuse", "shed"
+    """,
+    "a rate of nothing": """
+        [destinations.up]
+        vendor = "userpilot"
+        key = "${UP_KEY}"
+        rate = "0/s"                       #! error destinations.up.rate: must be more than zero
+    """,
+    "a rate and a limit": """
+        [destinations.up]
+        vendor = "userpilot"
+        key = "${UP_KEY}"
+        rate = "600/min"
+        backlog = { max = "2GiB", full = "shed" }
+    """,
     "keys of later versions": """
         [shapes.x]                         #! error shapes: not available in this version
         [destinations.up]
         vendor = "userpilot"
         key = "${UP_KEY}"
         mode = "live"                      #! error destinations.up.mode: not available in this version
-        rate = "600/min"                   #! error destinations.up.rate: not available in this version
         batch = 5                          #! error destinations.up.batch: not available in this version
         [[routes]]
         to = ["up"]

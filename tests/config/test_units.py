@@ -1,4 +1,4 @@
-"""Durations and sizes."""
+"""Durations, sizes and rates."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trackgate.units import Duration, Size
+from trackgate.units import Duration, Rate, Size
 
 
 @pytest.mark.parametrize(
@@ -24,8 +24,21 @@ def test_sizes_are_read(text, count):
     assert Size.read(text) == count
 
 
-@pytest.mark.parametrize("unit", [Duration, Size])
-@given(text=st.text(max_size=30) | st.from_regex(r"[0-9]{1,400}[a-zA-Z]{1,3}", fullmatch=True))
+@pytest.mark.parametrize(
+    ("text", "per_second"), [("10/s", 10), ("600/min", 10), ("90 / m", 1.5), ("7200/h", 2), ("0.5/s", 0.5), ("0/s", 0)]
+)
+def test_rates_are_read(text, per_second):
+    assert Rate.read(text) == per_second
+
+
+@pytest.mark.parametrize("text", ["600", "600/", "/min", "600/week", "-1/s", "600 per min", "1e3/s", "600/min/min"])
+def test_a_rate_that_is_none_says_how_it_is_written(text):
+    with pytest.raises(ValueError, match='must be a rate such as "10/s", "600/min"'):
+        Rate.read(text)
+
+
+@pytest.mark.parametrize("unit", [Duration, Size, Rate])
+@given(text=st.text(max_size=30) | st.from_regex(r"[0-9]{1,400}/?[a-zA-Z]{1,3}", fullmatch=True))
 def test_anything_else_says_how_it_is_written(unit, text):
     """Whatever the text, it is read or it is a ``ValueError``."""
     try:

@@ -18,11 +18,12 @@ from tests.simulated import Awaited, simulate
 from tests.simulated import clock as simulated_clock
 from trackgate import vendors
 from trackgate.deliver.send import KEPT_OF_A_REQUEST, Sender
-from trackgate.deliver.worker import WINDOW, Plan, Worker
+from trackgate.deliver.window import LIVE_WINDOW, WINDOW
+from trackgate.deliver.worker import Plan, Worker
 from trackgate.ingest.intake import lane_of
 from trackgate.metrics import Metrics
 from trackgate.model import Fault, Receipt, Reply
-from trackgate.outbox import Entry, Ledger, OutboxUnavailable, Selection, Standing
+from trackgate.outbox import DestinationTally, Entry, Ledger, OutboxUnavailable, Selection, Standing
 from trackgate.outboxes.sqlite import SqliteOutbox
 from trackgate.outboxes.sqlite_limits import Limits
 from trackgate.outboxes.sqlite_reader import SqliteReader
@@ -93,7 +94,7 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench(folder, rule, *, standing=None, concurrency=8, takes=0.01, target=None, **policy):
+async def bench(folder, rule, *, standing=None, concurrency=8, takes=0.01, target=None, rate=None, **policy):
     clock = simulated_clock()
     opened = await SqliteOutbox.open(
         folder,
@@ -105,6 +106,7 @@ async def bench(folder, rule, *, standing=None, concurrency=8, takes=0.01, targe
     plan = Plan(
         name="there",
         concurrency=concurrency,
+        rate=rate,
         policy=RetryPolicy(**{name: Duration(value) for name, value in policy.items()}),
         target=target or (lambda: Target(url="http://127.0.0.1:1", key="k", options=APPIZER.options())),
     )
@@ -112,7 +114,8 @@ async def bench(folder, rule, *, standing=None, concurrency=8, takes=0.01, targe
     worker = Worker(plan, outbox, Sender(APPIZER, upstream, clock, 10.0), clock, structlog.get_logger(), metrics)
     outbox.on_append(lambda owed: worker.wake())
     outbox.on_retry(lambda names: worker.wake(held=True))
-    running = asyncio.create_task(worker.run(standing or Standing()))
+    known = opened.ledger().destinations.get("there", DestinationTally()).standing
+    running = asyncio.create_task(worker.run(standing or known))
     try:
         yield Bench(outbox, worker, upstream, clock)
     finally:
@@ -341,7 +344,7 @@ def test_what_was_being_taken_while_its_lane_came_to_be_held_waits_too(tmp_path)
             return taken
 
     async def main(it):
-        it.worker._outbox = Slow(it.outbox._inner)
+        it.worker._window._outbox = Slow(it.outbox._inner)
         await it.put("u")
         await it.until(lambda: it.upstream.flying["u"] == 1)
         await it.put("u")
@@ -358,7 +361,7 @@ def test_large_events_are_brought_in_a_few_at_a_time(tmp_path):
         await it.outbox.append([Entry(each, lane_of(each), frozenset({"there"})) for each in big])
         most = 0
         while it.tally().delivered < 40:
-            most = max(most, it.worker._lanes.size)
+            most = max(most, it.worker._window.lanes.size)
             await asyncio.sleep(0.05)
         return most
 
@@ -376,14 +379,14 @@ def test_what_is_due_and_what_is_new_share_the_memory(tmp_path):
 
     async def main(it):
         most = 0
-        add = it.worker._lanes.add
+        add = it.worker._window.lanes.add
 
         def measured(deliveries):
             nonlocal most
             add(deliveries)
-            most = max(most, len(it.worker._lanes))
+            most = max(most, len(it.worker._window.lanes))
 
-        it.worker._lanes.add = measured
+        it.worker._window.lanes.add = measured
         await it.put(*[f"u{n}" for n in range(600)])
         await it.until(lambda: it.tally().held > 200)
         await it.put(*[f"v{n}" for n in range(600)])
@@ -560,7 +563,7 @@ def test_a_wall_clock_that_jumps_neither_stalls_nor_bursts(tmp_path, jump):
 def test_a_wall_clock_that_was_set_back_while_stopped_stalls_for_the_longest_wait_at_most(tmp_path, monkeypatch):
     async def main(it):
         it.clock.jump = timedelta(days=366)
-        it.worker._timer.__init__(it.clock, 600.0)
+        it.worker._window.timer.__init__(it.clock, 600.0)
         await it.put("u")
         await it.until(lambda: it.tally().held == 1)
 
@@ -640,7 +643,7 @@ def test_nothing_is_started_after_the_stop(tmp_path):
     """A probe whose event comes out of the outbox while we stop is given back, not sent and forgotten."""
 
     async def main(it):
-        outbox = it.worker._outbox
+        outbox = it.worker._window._outbox
 
         class Slow:
             def __getattr__(self, name):
@@ -651,7 +654,7 @@ def test_nothing_is_started_after_the_stop(tmp_path):
                 await asyncio.sleep(0.5)
                 return taken
 
-        it.worker._outbox = Slow()
+        it.worker._window._outbox = Slow()
         await it.put("u")
         await asyncio.sleep(0.1)
         await it.worker.stop(5.0)
@@ -738,10 +741,159 @@ def test_an_outbox_that_fails_for_a_while_stops_nothing_for_good(tmp_path, verb,
             return failing
 
     async def main(it):
-        it.worker._outbox = Failing(it.outbox._inner)
+        it.worker._outbox = it.worker._window._outbox = Failing(it.outbox._inner)
         await it.put("u", "v")
         await it.until(lambda: it.tally().delivered == 2)
         return it.upstream.taken()
 
     taken, _ = run(tmp_path, main, lambda _at, n, *_: OK if n else status(401))
     assert sorted(taken) == [("u", "e1"), ("v", "e2")]
+
+
+def numbered(taken, user=None):
+    return [int(name[1:]) for each, name in taken if user in {None, each}]
+
+
+def test_a_live_users_event_passes_at_once_while_a_backlog_drains(tmp_path):
+    """Four thousand events of sixty users wait after an outage; others come by, and one of the sixty comes again."""
+
+    async def main(it):
+        for _ in range(4):
+            await it.put(*[f"old{n % 60}" for n in range(1_000)])
+        await asyncio.sleep(HOUR)
+        await it.until(lambda: it.tally().delivered > 100)
+        put = {}
+        for n in range(10):
+            put[f"e{4_001 + 2 * n}"] = it.clock.monotonic()
+            await it.put(f"live{n % 10}", "old0")
+            await asyncio.sleep(0.2)
+        live = {name: at for at, user, name, _, _ in it.upstream.calls if user.startswith("live")}
+        assert live.keys() == put.keys()
+        waited = [live[name] - put[name] for name in put]
+        left = it.tally().waiting
+        await it.until(lambda: it.tally().waiting == 0)
+        return waited, left, it.upstream.taken()
+
+    def rule(at, *_):
+        return OK if at > HOUR else status(503)
+
+    (waited, left, taken), _ = run(tmp_path, main, rule, takes=0.05)
+    assert left > 2_100, "the backlog was still there"
+    assert max(waited) < 2.0
+    assert len(set(taken)) == len(taken) == 4_020
+    for user in {user for user, _ in taken}:
+        assert numbered(taken, user) == sorted(numbered(taken, user))
+    old = [number for number in numbered(taken) if number <= 4_000]
+    assert max(abs(place - number) for place, number in enumerate(old, 1)) < 2 * WINDOW, "the oldest first"
+
+
+def test_live_events_in_plenty_take_a_fifth_of_the_pace_from_a_backlog(tmp_path):
+    async def main(it):
+        for _ in range(6):
+            await it.put(*[f"old{n}" for n in range(1_000)])
+        await it.until(lambda: not it.outbox.has_live("there"))
+        await it.put(*[f"live{n}" for n in range(2_000)])
+        start, most = it.tally().delivered, 0
+        while it.tally().delivered < start + 2_000:
+            most = max(most, len(it.worker._window.lanes))
+            await asyncio.sleep(0.1)
+        then = numbered(it.upstream.taken())[start:]
+        return sum(number <= 6_000 for number in then) / len(then), most
+
+    (share, most), _ = run(tmp_path, main, always(OK), takes=0.05)
+    assert 0.78 < share < 0.85
+    assert most <= WINDOW + LIVE_WINDOW
+
+
+def test_a_live_event_that_failed_does_not_wait_for_the_backlog_either(tmp_path):
+    failed = []
+
+    def rule(_at, _n, user, name):
+        if user == "live" and name not in failed:
+            failed.append(name)
+            return status(500)
+        return OK
+
+    async def main(it):
+        for _ in range(6):
+            await it.put(*[f"old{n}" for n in range(1_000)])
+        await it.until(lambda: not it.outbox.has_live("there"))
+        await it.put("live", "live", "live")
+        await it.until(lambda: len(failed) == 3 and it.tally().held == 0)
+        assert it.tally().waiting > 2_000
+        return numbered(it.upstream.taken(), "live")
+
+    assert run(tmp_path, main, rule, takes=0.05)[0] == [6_001, 6_002, 6_003]
+
+
+@pytest.mark.parametrize("rate", [0.5, 10.0, 200.0])
+def test_a_rate_is_kept_smoothly_and_used_up(tmp_path, rate):
+    async def main(it):
+        await it.put(*[f"u{n}" for n in range(300)])
+        await asyncio.sleep(100 / rate)
+        return [at for at, *_ in it.upstream.calls]
+
+    times, _ = run(tmp_path, main, always(OK), rate=rate, concurrency=32)
+    assert 95 <= len(times) <= 100 + max(rate / 10, 1) + 1
+    burst = max(rate / 10, 1)
+    for first, at in enumerate(times):
+        within = sum(at <= later < at + 10 / rate for later in times[first:])
+        assert within <= 10 + burst + 1
+
+
+def test_probes_keep_the_rate_too(tmp_path):
+    async def main(it):
+        await it.put("u", "v", "w")
+        await asyncio.sleep(HOUR)
+        return [at for at, *_ in it.upstream.calls]
+
+    times, _ = run(tmp_path, main, always(status(503)), rate=1 / 300, probe=10.0)
+    assert len(times) > 8
+    assert min(later - at for at, later in itertools.pairwise(times)) >= 299
+
+
+def test_a_pause_that_the_upstream_asked_for_outlives_a_restart(tmp_path):
+    async def main(it):
+        await it.put("u0")
+        await it.until(lambda: it.tally().standing.paused_until is not None)
+
+    run(tmp_path, main, always(status(429, **{"retry-after": "60"})))
+
+    async def rest(it):
+        await it.until(lambda: it.tally().delivered == 1)
+        return it.upstream.calls[0][0]
+
+    assert 58 < run(tmp_path, rest, always(OK))[0] < 63
+
+
+@pytest.mark.parametrize("answer", [status(500), Fault("timeout"), status(429)], ids=["500", "timeout", "429"])
+def test_an_outage_makes_no_storm_while_it_lasts_nor_when_it_ends(tmp_path, answer):
+    """A steady stream, a minute of failures, then all is well; eight slots of a second each are the steady rate."""
+    begin, end, steady = 20, 80, 8
+
+    async def main(it):
+        for second in range(120):
+            await it.put(*[f"u{second}-{n}" for n in range(4)])
+            await asyncio.sleep(1)
+        await it.until(lambda: it.tally().waiting == 0)
+        return [at for at, *_ in it.upstream.calls]
+
+    times, _ = run(tmp_path, main, lambda at, *_: answer if begin <= at < end else OK, takes=1.0)
+    assert max(sum(at <= other < at + 1 for other in times) for at in times) <= steady
+    assert sum(begin + 5 <= at < end for at in times) < 15
+    first = next(at for at in times if at >= end)
+    growing = [sum(first + n <= at < first + n + 0.99 for at in times) for n in range(4)]
+    assert growing[0] == 1, "one probe, then twice as many each time that they come back"
+    assert growing == sorted(growing)
+
+
+def test_one_failure_in_two_makes_no_more_than_twice_the_calls(tmp_path):
+    async def main(it):
+        for second in range(40):
+            await it.put(*[f"u{second}-{n}" for n in range(5)])
+            await asyncio.sleep(1)
+        await it.until(lambda: it.tally().waiting == 0)
+        return [at for at, *_ in it.upstream.calls]
+
+    times, _ = run(tmp_path, main, lambda _at, n, *_: OK if n % 2 else status(500), takes=0.1)
+    assert sum(at < 40 for at in times) <= 2 * 5 * 40

@@ -120,6 +120,7 @@ def test_appizers_users_call_hears_the_callers_own_id_back():
     [
         (OutboxFull("backlog"), "30", "backlog_full"),
         (OutboxFull("disk"), "30", "disk_full"),
+        (OutboxFull("destination_backlog", "d"), "30", "destination_backlog_full"),
         (OutboxUnavailable("x"), "5", "unavailable"),
     ],
 )

@@ -39,6 +39,11 @@ DEFINITIONS: Json = {
         "type": "string",
         "pattern": r"^\s*[0-9]{1,15}(\.[0-9]{1,9})?\s*(B|KB|MB|GB|KiB|MiB|GiB|TiB)\s*$",
     },
+    "rate": {
+        "description": 'Such as "10/s", "600/min" or "5000/h".',
+        "type": "string",
+        "pattern": r"^\s*[0-9]{1,15}(\.[0-9]{1,9})?\s*/\s*(ms|s|m|min|h|d)\s*$",
+    },
 }
 
 

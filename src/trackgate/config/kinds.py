@@ -27,9 +27,18 @@ from msgspec.inspect import (
 )
 
 from trackgate.config.secret import Secret
-from trackgate.units import DURATION, SIZE, Duration, Size
+from trackgate.units import DURATION, RATE, SIZE, Duration, Rate, Size
 
 Json = dict[str, Any]
+
+Quantity = Duration | Size | Rate
+
+QUANTITIES: dict[type[Quantity], tuple[str, str]] = {
+    Duration: ("duration", DURATION),
+    Size: ("size", SIZE),
+    Rate: ("rate", RATE),
+}
+"""What is written as a number and a unit: its name, and its words."""
 
 _MAX_DIGITS = 18
 
@@ -63,7 +72,7 @@ Kind = Scalar | Table | Several
 
 
 def kind_of(shape: Type, *, zero: bool = False) -> Kind:
-    """The kind of value that a field's type asks for. ``zero``: a duration or size may be zero.
+    """The kind of value that a field's type asks for. ``zero``: a quantity may be zero.
 
     Raises:
         TypeError: no configuration can hold such a type.
@@ -80,7 +89,7 @@ def kind_of(shape: Type, *, zero: bool = False) -> Kind:
             return Several(kind_of(shape.item_type))
         case StructType():
             return Table(shape.cls)
-        case CustomType(cls=cls) if cls is Duration or cls is Size:
+        case CustomType(cls=cls) if cls in QUANTITIES:
             return _quantity(cls, zero=zero)
         case LiteralType():
             return _one_of(shape.values)
@@ -106,10 +115,10 @@ def _plain(shape: Type) -> Scalar:
             raise TypeError(f"no key can be of the type {shape}")
 
 
-def _quantity(unit: type[Duration | Size], *, zero: bool) -> Scalar:
-    name, words = ("duration", DURATION) if unit is Duration else ("size", SIZE)
+def _quantity(unit: type[Quantity], *, zero: bool) -> Scalar:
+    name, words = QUANTITIES[unit]
 
-    def take(value: object) -> Duration | Size:
+    def take(value: object) -> Quantity:
         if not isinstance(value, str):
             raise ValueError(f"must be {words}")  # noqa: TRY004 - a fault of the file
         quantity = unit.read(value)

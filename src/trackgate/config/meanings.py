@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from msgspec import NODEFAULT, Struct
 
+from trackgate.backlog import BacklogPolicy
 from trackgate.config.kinds import Kind, Scalar, Several, Table, kind_of
 from trackgate.config.reading import fields_of
 from trackgate.config.tables import DestinationTable, Lossy, RouteTable, Server, SourceTable
@@ -55,6 +56,7 @@ def sections(vendors: Mapping[str, Vendor]) -> tuple[Section, ...]:
         Section("[sources.NAME]", summary(SourceTable), keys(SourceTable)),
         Section("[destinations.NAME]", summary(DestinationTable), keys(DestinationTable)),
         *own,
+        Section("[destinations.NAME.backlog]", summary(BacklogPolicy), keys(BacklogPolicy)),
         Section("[destinations.NAME.retry]", summary(RetryPolicy), keys(RetryPolicy)),
         Section("[destinations.NAME.lossy]", summary(Lossy), keys(Lossy)),
         Section("[[routes]]", summary(RouteTable), keys(RouteTable)),

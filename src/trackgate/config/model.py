@@ -8,12 +8,13 @@ from pathlib import Path
 from msgspec import Struct
 from msgspec.structs import replace
 
+from trackgate.backlog import BacklogPolicy
 from trackgate.config.secret import Secret
 from trackgate.config.tables import Lossy, Server
 from trackgate.model import Event
 from trackgate.retry import RetryPolicy
 from trackgate.routing import Route
-from trackgate.units import Duration
+from trackgate.units import Duration, Rate
 from trackgate.vendor import Options, Target, Vendor
 
 
@@ -44,6 +45,8 @@ class Destination(Struct, frozen=True, kw_only=True):
     """Options that come from files, by field."""
     timeout: Duration = Duration(10)
     concurrency: int = 32
+    rate: Rate | None = None
+    backlog: BacklogPolicy = BacklogPolicy()
     retry: RetryPolicy = RetryPolicy()
     lossy: Lossy = Lossy()
 

@@ -12,16 +12,17 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct, field
 
 from trackgate.address import Address
+from trackgate.backlog import BacklogPolicy
 from trackgate.config.secret import Secret
 from trackgate.retry import RetryPolicy
 from trackgate.routing import Match
-from trackgate.units import Duration, Size
+from trackgate.units import Duration, Rate, Size
 
 OrZero = Meta(extra={"zero": True})
 
 LATER = {
     "": frozenset({"shapes"}),
-    "destinations": frozenset({"mode", "rate", "batch", "shape", "shapes"}),
+    "destinations": frozenset({"mode", "batch", "shape", "shapes"}),
     "routes": frozenset({"where", "consent", "since", "until", "cutover"}),
 }
 """Keys that are spoken for, by the table that will take them (the top level is the empty one)."""
@@ -105,6 +106,11 @@ class DestinationTable(Struct, frozen=True, kw_only=True):
     """How long one call may take, all told."""
     concurrency: Annotated[int, Meta(ge=1, le=10_000)] = 32
     """The most calls in flight."""
+    rate: Rate | None = None
+    """The most deliveries that are started in a time, such as `"600/min"`, evenly spread. A delivery that takes two
+    calls counts once; each try counts, a probe too. Unset: as many as `concurrency` allows."""
+    backlog: BacklogPolicy = BacklogPolicy()
+    """How much may wait for it."""
     retry: RetryPolicy = RetryPolicy()
     """How failures are met."""
     lossy: Lossy = Lossy()

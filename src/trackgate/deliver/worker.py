@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
-from trackgate.deliver.held_timer import HeldTimer
+from trackgate.deliver.pace import Pace
 from trackgate.deliver.send import Tried
-from trackgate.lanes import Key, Lanes, key_of
+from trackgate.deliver.window import Window
 from trackgate.model import Retry
 from trackgate.outbox import Dead, Delivery, Fate, Held, OutboxError, Settlement, Standing
-from trackgate.retry import Health, Moment, RetryPolicy, aged, judge
+from trackgate.retry import Moment, RetryPolicy, aged, at_start, judge
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,12 +27,6 @@ if TYPE_CHECKING:
     from trackgate.model import Clock
     from trackgate.outbox import Outbox
     from trackgate.vendor import Target
-
-WINDOW = 512
-"""Deliveries that are kept in memory, at most, beyond those in flight."""
-
-WINDOW_BYTES = 8 * 2**20
-"""Bytes of events in memory at which no more are taken."""
 
 FRESH_PROBES = 8
 """While stopped, this many probes may bring in an event that was never tried; then the held ones take turns."""
@@ -55,6 +49,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     name: str
     concurrency: int
     policy: RetryPolicy
+    rate: float | None = None
+    """The most deliveries that are started a second."""
     target: Callable[[], Target]
     """Reads the credentials again (a secret in a file may have been rotated)."""
 
@@ -71,36 +67,32 @@ class Worker:
         self._clock = clock
         self._log = log.bind(destination=plan.name)
         self._metrics = metrics
-        self._lanes = Lanes()
+        self._window = Window(plan.name, outbox, clock, plan.policy.max_delay, self._settle)
+        self._pace = Pace(plan.rate, clock.monotonic())
         self._news = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
-        self._timer = HeldTimer(clock, plan.policy.max_delay)
         self._fresh_probes = 0
-        self._overtaken: set[Key] = set()
         self._ended = asyncio.Event()
         self._target = plan.target()
-        self._health = Health(
-            standing=Standing(), limit=plan.concurrency, slots=plan.concurrency, as_of=clock.monotonic()
-        )
+        self._health = at_start(Standing(), plan.concurrency, self._moment())
 
     @property
     def in_flight(self) -> int:
         """Calls (and settlements) under way."""
-        return self._lanes.in_flight
+        return self._window.lanes.in_flight
 
     def wake(self, *, held: bool = False) -> None:
         """There may be something to do; ``held``: among what is held."""
-        self._timer.stale |= held
+        self._window.timer.stale |= held
         self._news.set()
 
     async def run(self, standing: Standing) -> None:
         """Deliver until ``stop``. ``standing`` is how the destination stood when we last knew."""
-        self._health = replace(self._health, standing=standing, as_of=self._clock.monotonic())
+        self._health = at_start(standing, self._plan.concurrency, self._moment())
         while not self._stopping:
             self._news.clear()
-            seconds = await self._look()
-            self._launch()
+            seconds = min(await self._look(), self._launch())
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._news.wait(), max(seconds, SHORTEST))
         self._ended.set()
@@ -117,7 +109,7 @@ class Worker:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._ended.wait(), grace)
         with suppress(OutboxError):
-            await self._outbox.give_back(self._lanes.drain())
+            await self._outbox.give_back(self._window.lanes.drain())
             await self._outbox.stand(self._plan.name, aged(self._health, self._moment()).standing)
 
     # --- getting work -----------------------------------------------------------------------------------------
@@ -133,43 +125,17 @@ class Worker:
             return STORAGE_PAUSE
 
     async def _fill(self) -> float:
-        """Bring in held deliveries that are due, then the next of the log."""
         pause = self._health.paused_until - self._clock.monotonic()
         if pause > 0:
             return pause
-        if self._hungry():
-            await self._timer.refresh(self._outbox, self._plan.name)
-            if self._timer.seconds() <= 0:
-                room = WINDOW - len(self._lanes)
-                self._lanes.add(await self._outbox.take_held(self._plan.name, self._timer.reached(), room))
-                self._timer.stale = True
-                await self._timer.refresh(self._outbox, self._plan.name)
-            if self._hungry() and self._outbox.has_news(self._plan.name):
-                await self._take(WINDOW - len(self._lanes))
-            return min(self._timer.seconds(), IDLE)
-        return IDLE  # the end of a call calls for the next look
-
-    def _hungry(self) -> bool:
-        """Whether memory has room enough to be worth a look into the log."""
-        return len(self._lanes) < WINDOW // 2 and self._lanes.size < WINDOW_BYTES
-
-    async def _take(self, limit: int) -> None:
-        """Bring in the next of the log; those whose lane came to be held while we asked wait behind it instead."""
-        self._overtaken.clear()
-        taken = await self._outbox.take(self._plan.name, limit)
-        late = [
-            Settlement(delivery=one, fate=Held.as_it_was(one, due=None))
-            for one in taken
-            if key_of(one) in self._overtaken
-        ]
-        self._lanes.add(one for one in taken if key_of(one) not in self._overtaken)
-        if late:
-            await self._settle(late)
+        await self._window.fill()
+        return min(max(self._window.timer.seconds(), 0.0), IDLE) if self._window.hungry else IDLE
 
     async def _probe(self) -> float:
         """While stopped: at the appointed time, one delivery; of a lane that failed and of others by turns."""
-        wait = self._health.probe_at - self._clock.monotonic()
-        if self._lanes.in_flight:
+        now = self._clock.monotonic()
+        wait = max(self._health.probe_at - now, self._pace.wait(now))
+        if self._window.lanes.in_flight:
             return IDLE  # the end of the call calls for the next look
         if wait > 0:
             return wait
@@ -180,11 +146,7 @@ class Worker:
 
     async def _find(self, *, fresh: bool) -> bool:
         """Launch a probe: an event that was never tried, or the held one that waited longest."""
-        name = self._plan.name
-        if fresh and not len(self._lanes) and self._outbox.has_news(name):
-            await self._take(1)
-        elif not fresh:
-            self._lanes.add(await self._outbox.take_held(name, self._timer.now(), 1, undue=True))
+        await self._window.fill_one(fresh=fresh)
         launched = self._launch_one()
         self._fresh_probes += fresh and launched
         return launched
@@ -197,19 +159,26 @@ class Worker:
 
     # --- sending ----------------------------------------------------------------------------------------------
 
-    def _launch(self) -> None:
-        """Start as many deliveries as may be in flight."""
-        if not self._health.up or self._stopping or self._health.paused_until > self._clock.monotonic():
-            return
-        while self._lanes.in_flight < self._health.slots and self._launch_one():
-            pass
-        if self._hungry() and self._outbox.has_news(self._plan.name):
+    def _launch(self) -> float:
+        """Start as many deliveries as may be in flight; the seconds until the rate allows more, if that is why not."""
+        now = self._clock.monotonic()
+        if not self._health.up or self._stopping or self._health.paused_until > now:
+            return IDLE
+        while self._window.lanes.in_flight < self._health.slots:
+            wait = self._pace.wait(now)
+            if wait > 0:
+                return wait
+            if not self._launch_one():
+                break
+        if self._window.wants():
             self._news.set()
+        return IDLE
 
     def _launch_one(self) -> bool:
-        delivery = None if self._stopping else self._lanes.start()
+        delivery = None if self._stopping else self._window.lanes.start()
         if delivery is None:
             return False
+        self._pace.started()
         task = asyncio.create_task(self._deliver(delivery))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -225,14 +194,18 @@ class Worker:
             after = self._health.standing
             await self._settle([Settlement(delivery=delivery, fate=fate, attempts=tried.attempts)])
             if isinstance(fate, Held) and not fate.aside:
-                await self._hold_followers(delivery)
-            self._timer.stale |= delivery.held or isinstance(fate, Held)
+                await self._window.hold_followers(delivery)
+            self._window.timer.stale |= delivery.held or isinstance(fate, Held)
             self._tell(delivery, tried, fate)
             await self._stand(before, after)
         finally:
-            self._lanes.release(delivery)
-            self._launch()
-            if self._timer.stale or self._timer.seconds() <= 0 or not self._health.up:
+            self._window.lanes.release(delivery)
+            if (
+                self._launch() < IDLE
+                or self._window.timer.stale
+                or self._window.timer.seconds() <= 0
+                or not self._health.up
+            ):
                 self._news.set()
 
     async def _try(self, delivery: Delivery) -> Tried:
@@ -255,12 +228,6 @@ class Worker:
             return replace(verdict.fate, request=self._sender.shown(tried.call))
         return verdict.fate
 
-    async def _hold_followers(self, delivery: Delivery) -> None:
-        """What memory has behind a held delivery waits behind it in the outbox, and what is just being taken will."""
-        self._overtaken.add(key_of(delivery))
-        if followers := self._lanes.followers(delivery):
-            await self._settle([Settlement(delivery=one, fate=Held.as_it_was(one, due=None)) for one in followers])
-
     async def _settle(self, settlements: list[Settlement]) -> None:
         """Record it, however long the outbox takes: what happened upstream cannot be taken back."""
         while True:
@@ -274,15 +241,19 @@ class Worker:
 
     async def _stand(self, before: Standing, after: Standing) -> None:
         """Tell and remember it if an outcome made the destination stand otherwise."""
-        if (after.state, after.reason) == (before.state, before.reason):
+        if (after.state, after.reason) != (before.state, before.reason):
+            self._tell_of(before, after)
+        elif after.paused_until == before.paused_until:
             return
+        with suppress(OutboxError):
+            await self._outbox.stand(self._plan.name, after)
+
+    def _tell_of(self, before: Standing, after: Standing) -> None:
         if after.state == "up":
             self._fresh_probes = 0
             self._log.info("destination.resumed", was=before.state)
         else:
             self._log.warning(f"destination.{STOPPED[after.state]}", reason=after.reason, advice=_advice(after))
-        with suppress(OutboxError):
-            await self._outbox.stand(self._plan.name, after)
 
     def _tell(self, delivery: Delivery, tried: Tried, fate: Fate) -> None:
         ids = {"event_id": delivery.event.id, "source": delivery.event.source}
@@ -306,7 +277,7 @@ class Worker:
             self._log.warning("delivery.set_aside", **ids, reason=fate.reason)
 
     def _moment(self) -> Moment:
-        return Moment(self._timer.now(), self._clock.monotonic(), random.random())  # noqa: S311 - jitter, no secret
+        return Moment(self._window.timer.now(), self._clock.monotonic(), random.random())  # noqa: S311 - jitter, no secret
 
 
 def _advice(standing: Standing) -> str:

@@ -82,7 +82,7 @@ class Intake(Struct, frozen=True, kw_only=True):
             async with asyncio.timeout(self.accept_timeout):
                 return await self.outbox.append(entries)
         except OutboxFull as full:
-            words = f"Trackgate has no room for new events ({full.limit}); try again later."
+            words = f"Trackgate has no room for new events ({full.limit.replace('_', ' ')}); try again later."
             raise Problem(
                 ProblemKind.UNAVAILABLE, words, retry_after=COME_BACK_FULL, reason=f"{full.limit}_full"
             ) from None

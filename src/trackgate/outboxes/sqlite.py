@@ -34,6 +34,7 @@ from trackgate.outboxes.sqlite_jobs import (
     Stand,
     Take,
     TakeHeld,
+    TakeLive,
     micros,
     moment,
     ready,
@@ -145,6 +146,11 @@ class SqliteOutbox:
                 return taken
         return []
 
+    async def take_live(self, destination: str, limit: int) -> Sequence[Delivery]:
+        if not self.has_live(destination):
+            return []
+        return await self._take(TakeLive(self._promise(), destination, limit))
+
     async def take_held(
         self, destination: str, now: datetime, limit: int, *, undue: bool = False
     ) -> Sequence[Delivery]:
@@ -185,6 +191,9 @@ class SqliteOutbox:
 
     def has_news(self, destination: str) -> bool:
         return destination in self._known.news
+
+    def has_live(self, destination: str) -> bool:
+        return destination in self._known.live
 
     def on_append(self, wake: Callable[[frozenset[str]], None]) -> None:
         self._wake = wake
@@ -248,7 +257,7 @@ class SqliteOutbox:
         with SqliteReader(self._directory) as reader:
             return reader.choose(selection, limit)
 
-    async def _take(self, job: Take | TakeHeld) -> list[Delivery]:
+    async def _take(self, job: Take | TakeLive | TakeHeld) -> list[Delivery]:
         """Have deliveries handed out; if whoever asked is gone by then, they are given back."""
         self._writer.submit(job)
         try:

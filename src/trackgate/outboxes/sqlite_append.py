@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from trackgate.outboxes.sqlite_database import Database
     from trackgate.outboxes.sqlite_jobs import Append, Row
 
+SHED = "shed"
+FULL = "the backlog had reached `backlog.max`"
+"""Why an event is dead at once at a destination, and the words for it."""
+
 Refusal = Callable[[int], OutboxFull | None]
 """Given the backlog in bytes: why nothing more is taken, or ``None``."""
 
@@ -35,10 +39,19 @@ def append(
     batch = _Batch(database, books, [row for job in jobs for row in job.rows], seen_since)
     answers: list[list[Appended] | OutboxFull] = []
     for job in jobs:
-        full = refusal(books.backlog())
+        full = refusal(books.backlog()) or _full_for(books, job)
         answers.append(full if full is not None else [batch.add(row) for row in job.rows])
     batch.store(now)
     return answers
+
+
+def _full_for(books: Books, job: Append) -> OutboxFull | None:
+    """Why a destination refuses a job, if one does."""
+    for row in job.rows:
+        for name in row.owed:
+            if books.full(name) == "refuse":
+                return OutboxFull("destination_backlog", name)
+    return None
 
 
 class _Batch:
@@ -49,6 +62,7 @@ class _Batch:
         self._books = books
         self._events: list[tuple[object, ...]] = []
         self._keys: list[tuple[str, str, str, str]] = []
+        self._shed: list[tuple[int, int]] = []
         self._stored, self._seen = _repeats(database, rows, seen_since)
         books.enter_sets(database, {names for row in rows for names in (row.owed, row.filtered)})
 
@@ -64,8 +78,9 @@ class _Batch:
             seen[row.digest] = row.id
             self._keys.append((row.source, row.key, row.digest, row.id))
         self._stored.add(row.id)
-        self._place(row)
-        self._count(row, conflict=conflict)
+        shed = frozenset(name for name in row.owed if self._books.full(name) == "shed")
+        self._place(row, shed)
+        self._count(row, shed, conflict=conflict)
         return Appended(row.id, conflict=conflict)
 
     def store(self, now: int) -> None:
@@ -74,8 +89,11 @@ class _Batch:
             self._database.run("append_events", rows=self._events)
         if self._keys:
             self._database.run("append_seen", rows=self._keys, at=now)
+        if self._shed:
+            self._database.run("pass_over", rows=self._shed)
+            self._database.run("bury", rows=[(*shed, SHED, FULL, None, None) for shed in self._shed], at=now)
 
-    def _place(self, row: Row) -> None:
+    def _place(self, row: Row, shed: frozenset[str]) -> None:
         books = self._books
         offset = books.log_bytes
         sets = books.sets[row.owed], books.sets[row.filtered]
@@ -88,12 +106,16 @@ class _Batch:
         books.count("log", "", "stored", row.size)
         for name in row.owed:
             account = books.accounts[name]
+            if name in shed:
+                self._shed.append((account.id, books.last_seq))
+                continue
+            account.last_owed = books.last_seq
             if account.fresh_from is None:
                 account.fresh_from = offset
                 if not account.unsettled:
                     account.oldest = row.received_at
 
-    def _count(self, row: Row, *, conflict: bool) -> None:
+    def _count(self, row: Row, shed: frozenset[str], *, conflict: bool) -> None:
         books = self._books
         books.count("source", row.source, "accepted")
         if conflict:
@@ -102,6 +124,10 @@ class _Batch:
             books.count("source", row.source, "unrouted")
         for name in row.owed:
             books.count("destination", name, "owed")
+            if name in shed:
+                books.count("destination", name, "dead")
+                books.count("destination", name, "shed")
+                continue
             books.count("destination", name, "waiting_bytes", row.size)
         for name in row.filtered:
             books.count("destination", name, "filtered")

@@ -12,8 +12,11 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from trackgate.backlog import BacklogPolicy
 from trackgate.outbox import DestinationTally, Ledger, SourceTally, Standing
 from trackgate.outboxes.sqlite_jobs import Snapshot, moment
+from trackgate.outboxes.sqlite_live import might_be_live
+from trackgate.outboxes.sqlite_tail import Tail
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -29,7 +32,8 @@ class Account(Struct):
     """A destination: where it stands in the log, and what is unsettled there.
 
     ``fresh_from`` is the place (bytes) in the log of the first event that it is owed and was never handed; ``None``
-    where there is none.
+    where there is none. ``tail`` is there while live events go ahead of a backlog, ``last_owed`` (since the start) the
+    number of the last event that it is owed.
     """
 
     id: int
@@ -42,6 +46,8 @@ class Account(Struct):
     returned: int = 0
     fresh_from: int | None = None
     oldest: int | None = None
+    last_owed: int = 0
+    tail: Tail | None = None
 
 
 class _Stored(Struct, array_like=True):
@@ -52,6 +58,7 @@ class _Stored(Struct, array_like=True):
     reason: str | None
     since: int | None
     up_seconds: float
+    paused_until: int | None
     unsettled: int
     bytes: int
     held: int
@@ -59,8 +66,13 @@ class _Stored(Struct, array_like=True):
     fresh_from: int | None
 
     def account(self) -> Account:
-        since = None if self.since is None else moment(self.since)
-        standing = Standing(state=self.state, reason=self.reason, since=since, up_seconds=self.up_seconds)
+        standing = Standing(
+            state=self.state,
+            reason=self.reason,
+            since=None if self.since is None else moment(self.since),
+            up_seconds=self.up_seconds,
+            paused_until=None if self.paused_until is None else moment(self.paused_until),
+        )
         return Account(
             self.id,
             self.name,
@@ -77,7 +89,8 @@ class _Stored(Struct, array_like=True):
 class Books:
     """The counters, the destinations' accounts and the known sets of destinations."""
 
-    def __init__(self) -> None:
+    def __init__(self, policies: Mapping[str, BacklogPolicy]) -> None:
+        self.policies = policies
         self.accounts: dict[str, Account] = {}
         self.sets: dict[tuple[str, ...], int] = {}
         self.stale_oldest = False
@@ -85,9 +98,9 @@ class Books:
         self._changes: Counter[tuple[str, str, str]] = Counter()
 
     @classmethod
-    def load(cls, database: Database) -> Self:
-        """Read everything, inside a transaction."""
-        books = cls()
+    def load(cls, database: Database, policies: Mapping[str, BacklogPolicy]) -> Self:
+        """Read everything, inside a transaction; ``policies`` say how much may wait for a destination."""
+        books = cls(policies)
         for kind, name, counter, number in database.rows("tallies", tuple[str, str, str, int]):
             books._tallies[kind, name, counter] = number
         books.accounts = {stored.name: stored.account() for stored in database.rows("destinations", _Stored)}
@@ -158,6 +171,13 @@ class Books:
         if not self.fresh(account):
             account.fresh_from = None
 
+    def full(self, name: str) -> Literal["refuse", "shed"] | None:
+        """What to do with a new event because so much waits for a destination already; ``None``: keep it."""
+        policy = self.policies.get(name)
+        if policy is None or policy.max is None or self._waiting_bytes(name) < policy.max:
+            return None
+        return policy.full
+
     def backlog(self) -> int:
         """Bytes that some destination still waits for.
 
@@ -168,10 +188,11 @@ class Books:
 
     def tally(self, name: str) -> DestinationTally:
         """A destination's ledger."""
-        owed, delivered, dead, dropped, filtered, retried = (
+        owed, delivered, dead, dropped, filtered, retried, shed = (
             self._tallies["destination", name, counter]
-            for counter in ("owed", "delivered", "dead", "dropped", "filtered", "retried")
+            for counter in ("owed", "delivered", "dead", "dropped", "filtered", "retried", "shed")
         )
+        policy = self.policies.get(name, BacklogPolicy())
         account = self.accounts.get(name)
         waits = account is not None and owed > delivered + dead + dropped
         return DestinationTally(
@@ -183,7 +204,10 @@ class Books:
             retried=retried,
             held=account.held if account else 0,
             oldest=moment(account.oldest) if waits and account and account.oldest is not None else None,
-            backlog_bytes=self._tallies["destination", name, "waiting_bytes"],
+            backlog_bytes=self._waiting_bytes(name),
+            backlog_limit=policy.max,
+            backlog_full=policy.full,
+            shed=shed,
             standing=account.standing if account else Standing(),
         )
 
@@ -206,6 +230,7 @@ class Books:
         return Snapshot(
             ledger=self.ledger(limit),
             news=frozenset(one.name for one in accounts if one.fresh_from is not None or one.returned),
+            live=frozenset(one.name for one in accounts if might_be_live(self, one)),
             held=frozenset(one.name for one in accounts if one.held),
         )
 
@@ -215,6 +240,9 @@ class Books:
         for account in self.accounts.values():
             account.oldest = oldest.get(account.name)
         self.stale_oldest = False
+
+    def _waiting_bytes(self, name: str) -> int:
+        return self._tallies["destination", name, "waiting_bytes"]
 
     def _fresh_bytes(self, account: Account) -> int:
         return 0 if account.fresh_from is None else self.log_bytes - account.fresh_from

@@ -49,6 +49,13 @@ class Take(Job, eq=False):
     limit: int
 
 
+class TakeLive(Job, eq=False):
+    """Answered with a list of ``Handed``."""
+
+    destination: str
+    limit: int
+
+
 class TakeHeld(Job, eq=False):
     """Answered with a list of ``Handed``. ``now`` is ``None`` where every due time counts as reached."""
 
@@ -137,6 +144,7 @@ class Handed(Struct, array_like=True):
     since: float | None
     step: str | None
     aside: bool
+    live: bool
     size: int
     body: str
 
@@ -155,18 +163,20 @@ class Handed(Struct, array_like=True):
             since=self.since,
             step=self.step,
             aside=self.aside,
+            live=self.live,
         )
 
 
 class Snapshot(Struct, frozen=True):
     """What the event loop knows without asking, as of one commit.
 
-    ``news`` are the destinations that ``take`` might give something for, ``held`` those with held deliveries;
-    ``trouble`` is why the storage does not answer.
+    ``news`` are the destinations that ``take`` might give something for, ``live`` those that ``take_live`` might,
+    ``held`` those with held deliveries; ``trouble`` is why the storage does not answer.
     """
 
     ledger: Ledger
     news: frozenset[str] = frozenset()
+    live: frozenset[str] = frozenset()
     held: frozenset[str] = frozenset()
     trouble: str | None = None
 

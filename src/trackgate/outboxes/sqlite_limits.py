@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from msgspec import Struct
+
+from trackgate.backlog import BacklogPolicy
 
 
 class Limits(Struct, frozen=True, kw_only=True):
@@ -15,6 +19,7 @@ class Limits(Struct, frozen=True, kw_only=True):
         retention: seconds that settled events are kept.
         dead_retention: seconds that the dead are kept, to be looked at and tried again; then they are dropped.
         dedupe_window: seconds that a caller's key is remembered.
+        backlogs: how much may wait for a destination, by name; one that is not there has no limit of its own.
 
     """
 
@@ -23,3 +28,4 @@ class Limits(Struct, frozen=True, kw_only=True):
     retention: float
     dead_retention: float
     dedupe_window: float
+    backlogs: Mapping[str, BacklogPolicy] = {}

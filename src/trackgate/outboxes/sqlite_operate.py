@@ -191,6 +191,7 @@ def _owe(database: Database, books: Books, old: Account, new: Account, moved: Se
 
 def _arrive(database: Database, books: Books, account: Account, waiting: Sequence[_Owed]) -> None:
     """They wait here: behind the cursor as returned, before it as every other event of the log."""
+    account.tail = None  # it knows nothing of the lanes that come
     rows = []
     for one in waiting:
         if one.seq > account.cursor and not one.ahead:

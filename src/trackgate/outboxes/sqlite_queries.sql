@@ -15,12 +15,13 @@ select json_group_array(json_array(kind, name, counter, n)) from tally;
 -- name: destinations
 -- Every destination: where it stands, what is unsettled there, and where the events begin that it was never handed.
 select json_group_array(json_array(
-    d.id, d.name, d.cursor, d.state, d.reason, d.since, d.up_seconds,
+    d.id, d.name, d.cursor, d.state, d.reason, d.since, d.up_seconds, d.paused_until,
     coalesce(u.number, 0), coalesce(u.bytes, 0), coalesce(u.held, 0), coalesce(u.returned, 0),
     (select log_offset from event where seq = (
         select min((
-            select min(seq) from event e where owed = m.set_id and seq > d.cursor
+            select e.seq from event e where e.owed = m.set_id and e.seq > d.cursor
             and not exists (select 1 from ahead a where a.destination = d.id and a.seq = e.seq)
+            order by e.seq limit 1
         ))
         from member m where m.destination = d.id
     ))
@@ -78,8 +79,8 @@ insert or replace into seen (source, key, digest, id, at)
 select value ->> 0, value ->> 1, unhex(value ->> 2), value ->> 3, :at from json_each(:rows);
 
 -- name: next_deliveries
--- What a destination is owed next, in order: what was given back, then the log from the cursor on. `behind` says that
--- the lane has something held.
+-- What a destination is owed next, in order: what was given back, then the log from the cursor on but for what went
+-- ahead. `behind` says that the lane has something held.
 with
 returned as (
     select seq, attempts from unsettled
@@ -114,6 +115,54 @@ select json_group_array(json_array(
 ) order by seq)
 from sized where before < :bytes;
 
+-- name: live_deliveries
+-- Some deliveries beyond the cursor, as `next_deliveries` gives them. Rows: seq.
+with
+sized as (
+    select e.*, coalesce(u.attempts, 0) as attempts, u.seq is not null as returned,
+        sum(e.size) over (order by e.seq) - e.size as before,
+        exists (
+            select 1 from unsettled h
+            where h.destination = :destination and h.lane = e.lane and h.held = 1 and h.aside = 0
+        ) as behind
+    from json_each(:rows) r cross join event e on e.seq = r.value
+    left join unsettled u on u.destination = :destination and u.seq = e.seq
+)
+select json_group_array(json_array(
+    seq, lane, size, hops, attempts, returned, behind, log_offset + size, iif(behind, '', body)
+) order by seq)
+from sized where before < :bytes;
+
+-- name: fresh_lanes
+-- The next events that a destination was never handed, in order, with their lanes.
+select json_group_array(json_array(f.value ->> 0, f.value ->> 1) order by f.value ->> 0)
+from (
+    select f.value from member m, json_each((
+        -- From each set that names the destination its first few, by the index on (owed, seq, lane) alone.
+        select json_group_array(json_array(seq, lane)) from (
+            select e.seq, e.lane from event e where e.owed = m.set_id and e.seq > :after and e.seq <= :upto
+            and not exists (select 1 from ahead a where a.destination = :destination and a.seq = e.seq)
+            order by e.seq limit :limit
+        )
+    )) f
+    where m.destination = :destination order by f.value ->> 0 limit :limit
+) f;
+
+-- name: returned_lanes
+-- The lanes of what was given back.
+select json_group_array(distinct lane) from unsettled where destination = :destination and held = 0 and hand = 0;
+
+-- name: returned_ahead
+-- What went ahead and was given back, if nothing older of its lane was given back too.
+select json_group_array(seq order by seq)
+from (
+    select seq from (
+        select seq, lane, min(seq) over (partition by lane) as first from unsettled
+        where destination = :destination and held = 0 and hand = 0
+    )
+    where seq = first and seq > :cursor order by seq limit :limit
+);
+
 -- name: held_deliveries
 -- The first held delivery of each lane, and those aside, due by `now`, the oldest first (among those longest due).
 with
@@ -124,11 +173,12 @@ longest_due as (
 ),
 next as (select * from longest_due order by seq limit :limit),
 sized as (
-    select n.*, e.hops, e.body, sum(n.size) over (order by n.seq) - n.size as before
+    select n.*, e.hops, e.body, sum(n.size) over (order by n.seq) - n.size as before,
+        exists (select 1 from ahead a where a.destination = n.destination and a.seq = n.seq) as live
     from next n cross join event e on e.seq = n.seq
 )
 select json_group_array(json_array(
-    seq, lane, size, hops, attempts, parks, since, step, aside, body
+    seq, lane, size, hops, attempts, parks, since, step, aside, live, body
 ) order by seq)
 from sized where before < :bytes;
 
@@ -144,6 +194,14 @@ set hand = excluded.hand, held = excluded.held, attempts = excluded.attempts;
 -- name: move_cursors
 -- Move destinations' cursors. Rows: destination, cursor.
 update destination set cursor = r.value ->> 1 from json_each(:rows) r where destination.id = r.value ->> 0;
+
+-- name: pass_ahead
+-- Forget what the cursors have passed, up to `limit` of it. Rows: destination, cursor.
+delete from ahead where (destination, seq) in (
+    select a.destination, a.seq from json_each(:rows) r cross join ahead a
+    on a.destination = r.value ->> 0 and a.seq <= r.value ->> 1
+    limit :limit
+);
 
 -- name: in_hand
 -- Those of the deliveries that are in somebody's hand. Rows: destination, seq.
@@ -208,9 +266,10 @@ select value ->> 0, value ->> 1,
 from json_each(:rows);
 
 -- name: stand
--- Remember how destinations stand. Rows: destination, state, reason, since, up_seconds.
+-- Remember how destinations stand. Rows: destination, state, reason, since, up_seconds, paused_until.
 update destination
-set state = r.value ->> 1, reason = r.value ->> 2, since = r.value ->> 3, up_seconds = r.value ->> 4
+set state = r.value ->> 1, reason = r.value ->> 2, since = r.value ->> 3, up_seconds = r.value ->> 4,
+    paused_until = r.value ->> 5
 from json_each(:rows) r where destination.id = r.value ->> 0;
 
 -- name: next_due
@@ -225,8 +284,9 @@ from (
         coalesce((select min(seq) from unsettled where destination = d.id), 9e18),
         coalesce((
             select min((
-                select min(seq) from event e where owed = m.set_id and seq > d.cursor
+                select e.seq from event e where e.owed = m.set_id and e.seq > d.cursor
                 and not exists (select 1 from ahead a where a.destination = d.id and a.seq = e.seq)
+                order by e.seq limit 1
             ))
             from member m where m.destination = d.id
         ), 9e18)

@@ -194,7 +194,7 @@ class SqliteReader:
         with _reading():
             self._database.begin(write=False)
             try:
-                return Books.load(self._database).ledger(limit=0)
+                return Books.load(self._database, policies={}).ledger(limit=0)
             finally:
                 self._database.roll_back()
 

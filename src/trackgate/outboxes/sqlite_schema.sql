@@ -11,11 +11,12 @@ create table destination_set (
 create table destination (
     id         integer primary key,
     name       text not null unique,
-    cursor     integer not null,              -- everything owed up to here was handed out at least once
+    cursor     integer not null,              -- everything owed up to here was handed out or buried
     state      text not null default 'up',
     reason     text,
     since      integer,
-    up_seconds real not null default 0
+    up_seconds real not null default 0,
+    paused_until integer                      -- as the upstream asked for; null: never, or long ago
 ) strict;
 
 -- Which destinations are in which set.
@@ -65,7 +66,7 @@ create index unsettled_lane on unsettled (destination, lane, seq) where held = 1
 create index unsettled_first on unsettled (destination, lane) where held = 1 and aside = 0 and due is not null;
 create index unsettled_returned on unsettled (destination, seq) where held = 0 and hand = 0;
 
--- What was handed out ahead of a cursor that has a backlog to get through; a cursor that comes by passes it over.
+-- What was handed out, or buried, ahead of a cursor that has a backlog to get through; the cursor passes it over.
 create table ahead (
     destination integer not null references destination,
     seq         integer not null references event,

@@ -92,6 +92,9 @@ class _Returns:
         row, account = claimed
         if not row.held:
             account.returned += 1
+            if account.tail is not None:
+                account.tail.hold_up(row.lane)
+                account.tail.returned = True
         self._rows["give_back"].append((account.id, row.seq))
 
     def store(self, database: Database) -> None:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from trackgate.outboxes.sqlite_jobs import Handed, Take, TakeHeld
+from trackgate.outboxes.sqlite_jobs import Handed, Take, TakeHeld, TakeLive
+from trackgate.outboxes.sqlite_live import find_live, is_backlog
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +20,9 @@ MAX_BYTES = 4 * 2**20
 
 CANDIDATES = 2_048
 """How many of the longest due are looked at to find the oldest."""
+
+MOST_PASSED = 10_000
+"""Entries of what went ahead that are forgotten in one transaction, so that it does not take long."""
 
 NEVER = 2**62
 """Microseconds; later than any due time."""
@@ -50,11 +54,12 @@ class _Waiting(Struct, array_like=True):
     since: float | None
     step: str | None
     aside: int
+    live: int
     body: str
 
 
 def hand_out(
-    database: Database, books: Books, jobs: Sequence[Take | TakeHeld], hand: int, now: int
+    database: Database, books: Books, jobs: Sequence[Take | TakeLive | TakeHeld], hand: int, now: int
 ) -> list[list[Handed]]:
     """Hand deliveries out: they count as started once the transaction is committed.
 
@@ -72,13 +77,16 @@ def hand_out(
         account = books.accounts.get(job.destination)
         if account is None:
             answers.append([])
-        elif isinstance(job, Take):
-            answers.append(_take(database, books, account, job.limit, hand, now))
-        else:
+        elif isinstance(job, TakeHeld):
             answers.append(_take_held(database, account, job, hand))
+        elif isinstance(job, TakeLive):
+            answers.append(_take_live(database, books, account, job.limit, hand, now))
+        else:
+            answers.append(_take(database, books, account, job.limit, hand, now))
     moved = [(one.id, one.cursor) for one in books.accounts.values() if one.cursor != cursors[one.id]]
     if moved:
         database.run("move_cursors", rows=moved)
+        database.run("pass_ahead", rows=moved, limit=MOST_PASSED)
     return answers
 
 
@@ -88,6 +96,39 @@ def _take(database: Database, books: Books, account: Account, limit: int, hand: 
     rows = database.rows(
         "next_deliveries", _Next, destination=account.id, cursor=account.cursor, limit=limit, bytes=MAX_BYTES
     )
+    fresh = [row for row in rows if not row.returned]
+    if fresh:
+        account.cursor = fresh[-1].seq
+        account.fresh_from = fresh[-1].end
+        if account.tail is not None:
+            account.tail.drained(len(fresh))
+    return _hand(database, books, account, rows, hand, now)
+
+
+def _take_live(database: Database, books: Books, account: Account, limit: int, hand: int, now: int) -> list[Handed]:
+    found = find_live(database, books, account, limit)
+    if not found:
+        return []
+    rows = database.rows("live_deliveries", _Next, destination=account.id, rows=found, bytes=MAX_BYTES)
+    fresh = [(account.id, row.seq) for row in rows if not row.returned]
+    if fresh:
+        database.run("pass_over", rows=fresh)
+    if account.tail is not None and len(rows) < len(found):
+        account.tail.stopped_at(rows[-1].seq, returned=not fresh)
+    return _hand(database, books, account, rows, hand, now, live=True)
+
+
+def _hand(
+    database: Database,
+    books: Books,
+    account: Account,
+    rows: Sequence[_Next],
+    hand: int,
+    now: int,
+    *,
+    live: bool = False,
+) -> list[Handed]:
+    """Mark what is handed out, and let what has to wait behind its lane do so."""
     if not rows:
         return []
     marks = [
@@ -98,23 +139,20 @@ def _take(database: Database, books: Books, account: Account, limit: int, hand: 
     # One that was given back can be older than what its lane holds: then it leads the lane.
     if lanes := {(account.id, row.lane) for row in rows if row.behind and row.returned}:
         database.run("order_lanes", rows=sorted(lanes), now=now)
-    _advance(books, account, rows)
-    return [
-        Handed(row.seq, row.lane, row.hops, row.attempts, False, 0, None, None, False, row.size, row.body)  # noqa: FBT003
-        for row in rows
-        if not row.behind
-    ]
-
-
-def _advance(books: Books, account: Account, rows: Sequence[_Next]) -> None:
     fresh = [row for row in rows if not row.returned]
     account.returned -= len(rows) - len(fresh)
     account.held += sum(row.behind for row in rows)
     account.unsettled += len(fresh)
     account.bytes += sum(row.size for row in fresh)
-    if fresh:
-        account.cursor = fresh[-1].seq
-        account.fresh_from = fresh[-1].end if books.fresh(account) else None
+    if not books.fresh(account):
+        account.cursor, account.fresh_from = books.last_seq, None
+    if not is_backlog(books, account):
+        account.tail = None
+    return [
+        Handed(row.seq, row.lane, row.hops, row.attempts, False, 0, None, None, False, live, row.size, row.body)  # noqa: FBT003
+        for row in rows
+        if not row.behind
+    ]
 
 
 def _take_held(database: Database, account: Account, job: TakeHeld, hand: int) -> list[Handed]:
@@ -144,6 +182,7 @@ def _take_held(database: Database, account: Account, job: TakeHeld, hand: int) -
             row.since,
             row.step,
             bool(row.aside),
+            bool(row.live),
             row.size,
             row.body,
         )

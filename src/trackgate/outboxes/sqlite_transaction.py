@@ -23,6 +23,7 @@ from trackgate.outboxes.sqlite_jobs import (
     Stand,
     Take,
     TakeHeld,
+    TakeLive,
     micros,
 )
 from trackgate.outboxes.sqlite_operate import operate
@@ -56,7 +57,7 @@ def write(database: Database, books: Books, jobs: Sequence[Job], terms: Terms) -
     """
     appends = [job for job in jobs if isinstance(job, Append)]
     returns = [job for job in jobs if isinstance(job, Settle | GiveBack)]
-    takes = [job for job in jobs if isinstance(job, Take | TakeHeld)]
+    takes = [job for job in jobs if isinstance(job, Take | TakeLive | TakeHeld)]
     stands = [job for job in jobs if isinstance(job, Stand)]
     rejects = [job for job in jobs if isinstance(job, Reject)]
     answers: list[tuple[Job, Any]] = [(job, None) for job in (*returns, *stands, *rejects)]
@@ -91,7 +92,7 @@ def _stand(database: Database, books: Books, jobs: Sequence[Stand]) -> None:
     rows = []
     for job in jobs:
         standing, account = job.standing, books.accounts[job.destination]
-        since = None if standing.since is None else micros(standing.since)
+        since, paused_until = (at and micros(at) for at in (standing.since, standing.paused_until))
         account.standing = standing
-        rows.append((account.id, standing.state, standing.reason, since, standing.up_seconds))
+        rows.append((account.id, standing.state, standing.reason, since, standing.up_seconds, paused_until))
     database.run("stand", rows=rows)

@@ -1,9 +1,11 @@
 -- From form 1 to form 2: dead letters keep the call as sent and can be dropped, events carry a checksum, deliveries can
--- be handed out ahead of the cursor, and the bytes that wait are counted per destination.
+-- be handed out ahead of the cursor, a pause outlives a restart, and the bytes that wait are counted per destination.
 
 drop index event_owed;
 create index event_owed on event (owed, seq, lane);
 alter table event add column crc integer;
+
+alter table destination add column paused_until integer;
 
 alter table dead add column request text;
 alter table dead add column dropped_at integer;

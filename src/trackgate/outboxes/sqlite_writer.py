@@ -88,7 +88,7 @@ class Writer:
         self._trouble: str | None = None
         database = reopen()
         self._database: Database | None = database
-        self._books = _load(database, "let_go")
+        self._books = self._load(database, "let_go")
         self._committed = self._books.snapshot(limits.max_backlog)
         self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
 
@@ -233,7 +233,7 @@ class Writer:
             return
         try:
             self._database.roll_back()
-            self._books = _load(self._database)
+            self._books = self._load(self._database)
         except apsw.Error as error:
             self._fail(error)
 
@@ -256,7 +256,7 @@ class Writer:
             # What is in the write-ahead log may never have reached the disk, for all that a later fsync would say: it
             # goes into the file before anything is built on it.
             database.checkpoint()
-            self._books = _load(database, "undo_hand", hand=self._hand)
+            self._books = self._load(database, "undo_hand", hand=self._hand)
         except apsw.Error as error:
             self._fail(error)
         except (OutboxUnavailable, OSError) as error:
@@ -320,6 +320,15 @@ class Writer:
             self._committed = self._books.snapshot(self._limits.max_backlog)
         return replace(self._committed, trouble=self._trouble)
 
+    def _load(self, database: Database, first: str | None = None, **values: object) -> Books:
+        """The books as the file has them, after the given statement."""
+        database.begin(write=first is not None)
+        if first is not None:
+            database.run(first, **values)
+        books = Books.load(database, self._limits.backlogs)
+        database.commit()
+        return books
+
     def _now(self) -> int:
         """Wall-clock time in microseconds that does not jump while we run."""
         return self._start + int(self._clock.monotonic() * 1e6)
@@ -332,13 +341,3 @@ def _bytes_of(job: Job) -> int:
 def _abandoned(job: Job) -> bool:
     """An append whose caller was told to come back before it began: what comes back must not be there twice."""
     return isinstance(job, Append) and job.answer.cancelled()
-
-
-def _load(database: Database, first: str | None = None, **values: object) -> Books:
-    """The books as the file has them, after the given statement."""
-    database.begin(write=first is not None)
-    if first is not None:
-        database.run(first, **values)
-    books = Books.load(database)
-    database.commit()
-    return books

@@ -1,0 +1,101 @@
+"""What one destination has in memory of the outbox: a window that is filled as it empties, never by much at a time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from trackgate.deliver.held_timer import HeldTimer
+from trackgate.lanes import Key, Lanes, key_of
+from trackgate.outbox import Held, Settlement
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from trackgate.model import Clock
+    from trackgate.outbox import Delivery, Outbox
+
+    Settle = Callable[[list[Settlement]], Awaitable[None]]
+
+WINDOW = 512
+"""Deliveries that are kept in memory, at most, beyond those in flight and a few live ones."""
+
+LIVE_WINDOW = 64
+"""Live deliveries that are kept in memory beside them while a backlog drains."""
+
+WINDOW_BYTES = 8 * 2**20
+"""Bytes of events in memory at which no more are taken; live ones still are up to twice as many."""
+
+
+class Window:
+    """The lanes of one destination, and how they are filled.
+
+    Args:
+        name: the destination's.
+        outbox: where its deliveries come from.
+        clock: the time.
+        longest: seconds; the longest wait between two tries.
+        settle: records settlements, however long that takes.
+
+    """
+
+    def __init__(self, name: str, outbox: Outbox, clock: Clock, longest: float, settle: Settle) -> None:
+        self.lanes = Lanes()
+        self.timer = HeldTimer(clock, longest)
+        self._name = name
+        self._outbox = outbox
+        self._settle = settle
+        self._overtaken: set[Key] = set()
+
+    def wants(self) -> bool:
+        """Whether there is room, and something might come of a look into the outbox."""
+        return (self.hungry and self._outbox.has_news(self._name)) or self._wants_live()
+
+    async def fill(self) -> None:
+        """Bring in held deliveries that are due, then the next of the log, then live ones."""
+        if self.hungry:
+            await self.timer.refresh(self._outbox, self._name)
+            if self.timer.seconds() <= 0:
+                self.lanes.add(await self._outbox.take_held(self._name, self.timer.reached(), self._room()))
+                self.timer.stale = True
+                await self.timer.refresh(self._outbox, self._name)
+            if self.hungry and self._outbox.has_news(self._name):
+                await self._bring(self._outbox.take(self._name, self._room()))
+        if self._wants_live():
+            await self._bring(self._outbox.take_live(self._name, LIVE_WINDOW - self.lanes.live))
+
+    async def fill_one(self, *, fresh: bool) -> None:
+        """Bring in one for a probe: an event that was never tried, or the held one that waited longest."""
+        if not fresh:
+            self.lanes.add(await self._outbox.take_held(self._name, self.timer.now(), 1, undue=True))
+        elif not len(self.lanes) and self._outbox.has_news(self._name):
+            await self._bring(self._outbox.take(self._name, 1))
+
+    async def hold_followers(self, delivery: Delivery) -> None:
+        """What memory has behind a held delivery waits behind it in the outbox, and what is just being taken will."""
+        self._overtaken.add(key_of(delivery))
+        await self._join_held(self.lanes.followers(delivery))
+
+    @property
+    def hungry(self) -> bool:
+        """Whether memory has room enough to be worth a look into the log."""
+        return self._room() > WINDOW // 2 and self.lanes.size < WINDOW_BYTES
+
+    def _room(self) -> int:
+        return WINDOW - len(self.lanes) + min(self.lanes.live, LIVE_WINDOW)
+
+    def _wants_live(self) -> bool:
+        if self.lanes.live >= LIVE_WINDOW // 2 or self.lanes.size >= 2 * WINDOW_BYTES:
+            return False
+        return self._outbox.has_live(self._name)
+
+    async def _bring(self, taking: Awaitable[Sequence[Delivery]]) -> None:
+        """Bring in what is taken; those whose lane came to be held while we asked wait behind it instead."""
+        self._overtaken.clear()
+        taken = await taking
+        late = [one for one in taken if key_of(one) in self._overtaken]
+        self.lanes.add(one for one in taken if key_of(one) not in self._overtaken)
+        await self._join_held(late)
+
+    async def _join_held(self, deliveries: Sequence[Delivery]) -> None:
+        if deliveries:
+            await self._settle([Settlement(delivery=one, fate=Held.as_it_was(one, due=None)) for one in deliveries])
