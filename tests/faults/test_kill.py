@@ -1,0 +1,41 @@
+"""Killed with ``kill -9`` again and again under load: nothing acknowledged is lost, and little comes twice."""
+
+from __future__ import annotations
+
+import random
+import statistics
+import time
+
+from tests.faults.rig import rig
+from tests.program.running import VENDORS
+
+TARGET = 2.0
+"""Seconds from the start of the process to its readiness."""
+
+
+def test_nothing_acknowledged_is_lost_by_kill_9_in_the_middle_of_it(tmp_path, long, verdict):
+    rounds, rate = (200, 150) if long else (3, 150)
+    with rig(tmp_path, "kill", rate=rate) as its:
+        starts = [its.start()]
+        its.stage.fail(status=503, times=8)
+        its.driver.start()
+        for _ in range(rounds):
+            time.sleep(random.uniform(1, 5) if long else random.uniform(0.3, 0.8))
+            its.kill()
+            starts.append(its.start())
+        finding = its.judge(enough=rounds * 20)
+        in_flight = rounds * its.concurrency * len(VENDORS)
+        slowest = max(starts)
+        verdict(
+            test="kill -9 under load",
+            done=f"{rounds} kills, {len(its.driver.record.promised)} events acknowledged",
+            held=not finding.wrongs and finding.duplicates <= in_flight and (slowest <= TARGET or not long),
+            obligations=finding.obligations,
+            lost=len(finding.lost),
+            duplicates=finding.duplicates,
+            figure=f"ready p50 {statistics.median(starts):.2f} s, max {slowest:.2f} s;"
+            f" fresh event {finding.slowest_fresh:.2f} s",
+            target=f"lost 0, duplicates <= {in_flight} (in flight at the kills), ready <= {TARGET:g} s, fresh <= 5 s",
+        )
+        assert not finding.wrongs
+        assert finding.duplicates <= in_flight
