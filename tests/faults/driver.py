@@ -7,6 +7,7 @@ import threading
 import time
 from array import array
 from collections import Counter
+from contextlib import suppress
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -139,7 +140,7 @@ class Driver:
                 await asyncio.sleep(AGAIN)
                 continue
             await self._post(worker, line)
-        line.close()
+        await line.close()
 
     async def _one(self) -> int:
         line = Line()
@@ -147,7 +148,7 @@ class Driver:
         if self._at is None or not await line.connect(self._at):
             raise AssertionError("no gateway to post to")
         await self._post(0, line)
-        line.close()
+        await line.close()
         return number
 
     async def _post(self, worker: int, line: Line) -> None:
@@ -176,7 +177,7 @@ class Line:
         """Be connected there; whether that is so."""
         if self._streams is not None and self._to == to and not self._streams[1].is_closing():
             return True
-        self.close()
+        await self.close()
         try:
             self._streams = await asyncio.open_connection(*to)
         except OSError:
@@ -195,16 +196,18 @@ class Line:
                 await writer.drain()
                 reply = await _read(reader)
         except (OSError, asyncio.IncompleteReadError, TimeoutError):
-            self.close()
+            await self.close()
             return None
         if reply.closes:
-            self.close()
+            await self.close()
         return reply
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Let go of it."""
         if self._streams is not None:
             self._streams[1].close()
+            with suppress(OSError):
+                await self._streams[1].wait_closed()
         self._streams = None
 
 

@@ -16,7 +16,7 @@ from msgspec import Struct
 DIALECTS = ("userpilot", "flywheel", "thrivestack", "appizer")
 
 NAMES = ("order_placed", "page-viewed", "Signed_Up", "x")
-TEXTS = ("plain", "snö och regn", "你好，世界", 'quo"ted \\ and\nbroken', "\U0001f600\U0001f9d1\u200d\U0001f680", "")
+TEXTS = ("plain", "snö och regn", "你好 世界", 'quo"ted \\ and\nbroken', "\U0001f600\U0001f9d1\u200d\U0001f680", "")
 LONGEST = 4_000
 """Characters of the longest property: in any case less than the 10 KB that the strictest vendor takes."""
 DAY = "2026-03-{day:02d}T{hour:02d}:{minute:02d}:{second:02d}Z"

@@ -70,11 +70,16 @@ class Rig:
     def start(self) -> float:
         """Start the gateway; seconds until it was ready."""
         begun = time.monotonic()
-        gateway = self.gateway = self.stage.start()
+        gateway = self.adopt(self.stage.start())
         until(lambda: httpx.get(f"{gateway.url}/readyz").status_code == 200)
         took = time.monotonic() - begun
         self.driver.aim(gateway.url)
         return took
+
+    def adopt(self, gateway: Process) -> Process:
+        """Take one that was started for the gateway."""
+        self.gateway = gateway
+        return gateway
 
     def kill(self) -> None:
         """``kill -9``."""

@@ -48,13 +48,15 @@ VENDORS = ("userpilot", "flywheel", "thrivestack", "appizer")
 class Process:
     """A ``trackgate`` command that says on standard output where it listens."""
 
+    module = "trackgate"
+
     def __init__(self, folder: Path, *arguments: str, **environ: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.log_path = folder / "log"
         self.out_path = folder / "out"
         with self.log_path.open("ab") as log, self.out_path.open("wb") as out:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "trackgate", *arguments],
+                [sys.executable, "-m", self.module, *arguments],
                 stdout=out,
                 stderr=log,
                 cwd=folder,
@@ -115,8 +117,8 @@ class Stage:
         tables = destinations(self.sandbox.url, **more)
         self.config.write_text(ROUTES.format(data=self.folder / "data", server=server, destinations=tables))
 
-    def start(self) -> Process:
-        gateway = Process(self.folder / "gateway", "serve", "--config", str(self.config))
+    def start(self, kind: Callable[..., Process] = Process) -> Process:
+        gateway = kind(self.folder / "gateway", "serve", "--config", str(self.config))
         self._started.append(gateway)
         return gateway
 

@@ -1,0 +1,86 @@
+"""SIGTERM under load, again and again: not ready first, out in time, nothing lost."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import httpx
+import pytest
+
+from tests.faults.rig import rig
+from tests.faults.verdicts import long_form
+
+GRACES = (1, 10, 30) if long_form() else (1,)
+"""Seconds."""
+
+AFTER = 1.0
+"""Seconds beyond the grace for the process to start and end; the interpreter itself takes some."""
+
+
+class Probe(threading.Thread):
+    """Asks for readiness all the time, on connections of its own; what it heard, in order."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(daemon=True)
+        self.heard: list[int] = []
+        self._url = url
+        self._going = True
+
+    def run(self) -> None:
+        with httpx.Client() as client:
+            while self._going:
+                try:
+                    self.heard.append(client.get(f"{self._url}/readyz").status_code)
+                except httpx.TransportError:
+                    self.heard.append(0)
+                time.sleep(0.01)
+
+    def stop(self) -> list[int]:
+        self._going = False
+        self.join()
+        return self.heard
+
+
+@pytest.mark.parametrize("grace", GRACES)
+def test_sigterm_under_load_loses_nothing(tmp_path, grace, long, verdict):
+    rounds = 2
+    with rig(tmp_path, "stop", rate=150, server=f'grace = "{grace}s"\n') as its:
+        its.stage.fail(status=503, times=4)
+        its.driver.start()
+        took, statuses, readiness = [], [], []
+        for number in range(rounds):
+            its.start()
+            slow = number % 2  # one destination slower than any grace: it must not use up the others'
+            if slow:
+                its.stage.fail(vendor="appizer", delay="60s", times=-1)
+            time.sleep(2 if long else 0.5)
+            probe = Probe(its.running.url)
+            probe.start()
+            begun = time.monotonic()
+            statuses.append(its.stop())
+            took.append(time.monotonic() - begun)
+            readiness.append(probe.stop())
+            its.stage.mend()
+        its.start()
+        finding = its.judge(enough=rounds * 20)
+        again = [heard for heard in readiness if 200 in _after_first_no(heard)]
+        in_time = max(took) <= grace + AFTER
+        verdict(
+            test=f"SIGTERM under load, {grace} s of grace",
+            done=f"{rounds} in a row, one with a destination that hangs; {len(its.driver.record.promised)} events",
+            held=not finding.wrongs and not any(statuses) and not again and (in_time or not long),
+            obligations=finding.obligations,
+            lost=len(finding.lost),
+            duplicates=finding.duplicates,
+            figure=f"exit after {', '.join(f'{seconds:.1f}' for seconds in took)} s",
+            target=f"lost 0, exit 0 within {grace} s (+ {AFTER:g} s for the process itself), not ready before that",
+        )
+        assert not finding.wrongs
+        assert statuses == [0] * rounds
+        assert not again
+
+
+def _after_first_no(heard):
+    first = next((index for index, status in enumerate(heard) if status != 200), len(heard))
+    return heard[first:]
