@@ -90,6 +90,16 @@ lint-dockerfile:
 lint-kubernetes:
 	$(BIN)/kubernetes-validate --strict --quiet deploy/kubernetes/*.yaml
 
+##@ Long runs
+
+.PHONY: faults
+faults: $(TEST_READY) ## the fault tests in their long form, about an hour; writes docs/faults.md
+	@$(BIN)/python -m tests.faults $(TESTS)
+
+.PHONY: soak
+soak: $(TEST_READY) ## an hour (or SECONDS=...) at half load: does anything grow? writes docs/soak.md
+	@$(BIN)/python -m tests.faults.soak $(SECONDS)
+
 ##@ Dependencies
 
 .PHONY: lock
