@@ -12,6 +12,8 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from msgspec import Struct
@@ -85,9 +87,12 @@ def run_all(names: tuple[str, ...]) -> list[Ran]:
     """Run the groups: two side by side, then what has to be alone."""
     one, two, alone = files_of(names)
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(2) as pool:
-        lanes = [pool.submit(lambda files=files: [run(path, Path(folder)) for path in files]) for files in (one, two)]
-        ran = [each for lane in lanes for each in lane.result()]
-        return ran + [run(path, Path(folder)) for path in alone]
+        turn = partial(_run_in_turn, folder=Path(folder))
+        return [*chain.from_iterable(pool.map(turn, (one, two))), *turn(alone)]
+
+
+def _run_in_turn(paths: list[str], folder: Path) -> list[Ran]:
+    return [run(path, folder) for path in paths]
 
 
 def main(names: tuple[str, ...]) -> int:

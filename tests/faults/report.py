@@ -16,20 +16,18 @@ if TYPE_CHECKING:
 
 HEAD = ("test", "done", "obligations", "lost", "duplicates", "figure", "target", "verdict")
 
+HONEST = "A miss is shown as it was found; nothing is tried again."
+
+WORDS = """\
+An *obligation* is one event owed to one destination after a 2xx. It is *lost* if it neither arrived there nor is listed
+there as due, parked or dead. A *duplicate* is a call beyond one for each."""
+
 
 def page(title: str, command: str, verdicts: Iterable[Verdict], *sections: str) -> str:
     """The page: when, how and where it was found, then one row a test, by name."""
     rows = [HEAD, *(_row(verdict) for verdict in sorted(verdicts, key=lambda verdict: verdict.test))]
-    words = [
-        f"# {title}",
-        f"Written by `{command}` on {datetime.now(UTC):%Y-%m-%d}, {machine()}. A miss is shown as it was found; nothing"
-        " is tried again.",
-        "An *obligation* is one event owed to one destination after a 2xx. It is *lost* if it neither arrived there nor"
-        " is listed there as due, parked or dead. A *duplicate* is a call beyond one for each.",
-        table(rows),
-        *sections,
-    ]
-    return "\n\n".join(words) + "\n"
+    written = f"Written by `{command}` on {datetime.now(UTC):%Y-%m-%d}, {machine()}. {HONEST}"
+    return "\n\n".join([f"# {title}", written, WORDS, table(rows), *sections]) + "\n"
 
 
 def machine() -> str:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from tests.faults.rig import rig
@@ -71,7 +72,7 @@ class Bad:
                 pass
             writer.close()
 
-    async def slow_loris(self, reader, writer) -> str:
+    async def slow_loris(self, reader: Any, writer: Any) -> str:
         """A head that comes by a byte at a time."""
         for byte in POST * 100:
             writer.write(bytes([byte]))
@@ -81,17 +82,17 @@ class Bad:
             await asyncio.sleep(0.1)
         return await status(reader)
 
-    async def pipelined(self, reader, writer) -> str:
+    async def pipelined(self, reader: Any, writer: Any) -> str:
         """Many calls before the first answer is read; each is answered, in order."""
         writer.write(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n" * PIPELINED)
         for _ in range(PIPELINED):
             head = await reader.readuntil(b"\r\n\r\n")
             await reader.readexactly(int(head.lower().partition(b"content-length: ")[2].split()[0]))
             if not head.startswith(b"HTTP/1.1 200"):
-                return head.split()[1].decode()
+                return str(head.split()[1])
         return "all 200"
 
-    async def huge_head(self, reader, writer) -> str:
+    async def huge_head(self, reader: Any, writer: Any) -> str:
         """A megabyte of headers."""
         writer.write(POST)
         for number in range(1_000):
@@ -101,7 +102,7 @@ class Bad:
             await writer.drain()
         return await status(reader)
 
-    async def endless(self, reader, writer) -> str:
+    async def endless(self, reader: Any, writer: Any) -> str:
         """Chunks without an end."""
         writer.write(POST + b"transfer-encoding: chunked\r\n\r\n")
         chunk = b"10000\r\n" + b"x" * 65_536 + b"\r\n"
@@ -110,14 +111,14 @@ class Bad:
             await writer.drain()
         return await status(reader)
 
-    async def bomb(self, reader, writer) -> str:
+    async def bomb(self, reader: Any, writer: Any) -> str:
         """A body that would grow a thousandfold if somebody unpacked it."""
         writer.write(POST + b"content-encoding: gzip\r\ncontent-length: %d\r\n\r\n%b" % (len(BOMB), BOMB))
         await writer.drain()
         return await status(reader)
 
 
-async def status(reader) -> str:
+async def status(reader: asyncio.StreamReader) -> str:
     return (await reader.readuntil(b"\r\n")).split()[1].decode()
 
 
@@ -147,8 +148,8 @@ def test_bad_callers_take_nothing_from_the_good_ones(tmp_path, long, verdict):
         bounded = peak - before <= GROWTH
         verdict(
             test="bad callers beside good ones",
-            done=f"{seconds:g} s of {idle} idle connections and {few} each of slow, pipelining, huge-headed, endless and"
-            f" compressed; {len(its.driver.record.promised)} good calls",
+            done=f"{seconds:g} s of {idle} idle connections and {few} each of slow, pipelining, huge-headed, endless"
+            f" and compressed; {len(its.driver.record.promised)} good calls",
             held=not finding.wrongs and not refused and (bounded or not long),
             obligations=finding.obligations,
             lost=len(finding.lost),

@@ -47,7 +47,7 @@ def post_at_once(
             then()
         await line.close()
         assert reply is None or 200 <= reply.status < 300, reply
-        return reply and reply.event_id
+        return reply.event_id if reply else None
 
     async def go() -> list[str | None]:
         lines = [Line() for _ in range(AT_ONCE)]
