@@ -10,30 +10,41 @@ import pytest
 
 from tests.faults.rig import rig
 from tests.faults.verdicts import long_form
+from tests.program.running import Process
 
-GRACES = (1, 10, 30) if long_form() else (1,)
+GRACES = (1, 10, 30) if long_form() else (2,)
 """Seconds."""
 
 AFTER = 1.0
 """Seconds beyond the grace for the process to start and end; the interpreter itself takes some."""
 
 
-class Probe(threading.Thread):
-    """Asks for readiness all the time, on connections of its own; what it heard, in order."""
+REFUSED = 0
+"""Heard where nobody takes a connection."""
 
-    def __init__(self, url: str) -> None:
+
+class Probe(threading.Thread):
+    """Asks for readiness all the time, on a connection of its own.
+
+    ``heard`` is, in order, what came after ``listen`` was set and while the process lived.
+    """
+
+    def __init__(self, gateway: Process) -> None:
         super().__init__(daemon=True)
         self.heard: list[int] = []
-        self._url = url
+        self.listen = False
+        self._gateway = gateway
         self._going = True
 
     def run(self) -> None:
         with httpx.Client() as client:
             while self._going:
                 try:
-                    self.heard.append(client.get(f"{self._url}/readyz").status_code)
+                    status = client.get(f"{self._gateway.url}/readyz").status_code
                 except httpx.TransportError:
-                    self.heard.append(0)
+                    status = REFUSED
+                if self.listen and self._gateway.process.poll() is None:
+                    self.heard.append(status)
                 time.sleep(0.01)
 
     def stop(self) -> list[int]:
@@ -55,8 +66,9 @@ def test_sigterm_under_load_loses_nothing(tmp_path, grace, long, verdict):
             if slow:
                 its.stage.fail(vendor="appizer", delay="60s", times=-1)
             time.sleep(2 if long else 0.5)
-            probe = Probe(its.running.url)
+            probe = Probe(its.running)
             probe.start()
+            probe.listen = True
             begun = time.monotonic()
             statuses.append(its.stop())
             took.append(time.monotonic() - begun)
@@ -64,12 +76,14 @@ def test_sigterm_under_load_loses_nothing(tmp_path, grace, long, verdict):
             its.stage.mend()
         its.start()
         finding = its.judge(enough=rounds * 20)
-        again = [heard for heard in readiness if 200 in _after_first_no(heard)]
+        # Beside a destination that hangs, most of the stopping is waiting: not ready comes before that, not after.
+        told = readiness[-1].count(200) < len(readiness[-1]) / 4
+        wavered = any(200 in _after_first_no(heard) for heard in readiness)
         in_time = max(took) <= grace + AFTER
         verdict(
             test=f"SIGTERM under load, {grace} s of grace",
             done=f"{rounds} in a row, one with a destination that hangs; {len(its.driver.record.promised)} events",
-            held=not finding.wrongs and not any(statuses) and not again and (in_time or not long),
+            held=not finding.wrongs and not any(statuses) and told and not wavered and (in_time or not long),
             obligations=finding.obligations,
             lost=len(finding.lost),
             duplicates=finding.duplicates,
@@ -78,7 +92,8 @@ def test_sigterm_under_load_loses_nothing(tmp_path, grace, long, verdict):
         )
         assert not finding.wrongs
         assert statuses == [0] * rounds
-        assert not again
+        assert told, readiness
+        assert not wavered, readiness
 
 
 def _after_first_no(heard):
