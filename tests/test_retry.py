@@ -71,6 +71,19 @@ def test_a_run_of_retries_takes_the_destination_down_until_one_gets_through():
     assert after([Delivered()], verdict.health, at=99.0).health.standing.state == "up"
 
 
+def test_what_keeps_failing_while_others_pass_takes_no_destination_down():
+    """A few poisonous events, between whose retries the others pass, are no outage."""
+    passing = health(standing=Standing(up_seconds=100.0), passed_at=90.0)
+    assert _after_a_run(passing, since=50.0) == "up"
+    assert _after_a_run(passing, since=95.0) == "down", "nothing passed since it failed first"
+    assert _after_a_run(passing, since=None) == "down", "it never failed before"
+    assert _after_a_run(replace(passing, passed_at=60.0), since=50.0) == "down", "nothing passed for long"
+
+
+def _after_a_run(state, since):
+    return after([Retry("status_500")] * DOWN_AFTER, state, at=0.0, since=since).health.standing.state
+
+
 def test_what_was_in_flight_when_it_went_down_moves_no_probe():
     down = after([Retry("status_500")] * DOWN_AFTER).health
     late = judge(Retry("status_500"), delivery(99), down, POLICY, moment(down.probe_at - 0.5)).health

@@ -7,7 +7,7 @@ set aside is a lane of its own, so that it holds nobody up.
 from __future__ import annotations
 
 from collections import deque
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -59,11 +59,20 @@ class Lanes:
             if len(queue) == 1 and key not in self._busy:
                 heappush(self._ready, (delivery.seq, key))
 
-    def start(self) -> Delivery | None:
-        """Hand out the oldest delivery whose lane is free; the lane is busy until ``release``."""
+    def start(self, *, fresh: bool = False) -> Delivery | None:
+        """Hand out the oldest delivery whose lane is free; the lane is busy until ``release``.
+
+        ``fresh`` prefers one that was never held.
+        """
         if not self._ready:
             return None
-        _, key = heappop(self._ready)
+        if fresh:
+            chosen = min(self._ready, key=lambda ready: (self._waiting[ready[1]][0].held, ready))
+            self._ready.remove(chosen)
+            heapify(self._ready)
+            key = chosen[1]
+        else:
+            _, key = heappop(self._ready)
         self._busy.add(key)
         queue = self._waiting[key]
         delivery = queue.popleft()

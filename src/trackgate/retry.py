@@ -4,7 +4,7 @@
 
 How a destination stands:
 
-    up ──(5 retries in a row)──────────────────────────> down    one probe at a time, 1 s apart and doubling
+    up ──(5 retries in a row, no event's own fault)────> down    one probe at a time, 1 s apart and doubling
     up ──(401, 402, 403, 3xx, or a run of refusals)────> parked  one probe every `retry.probe`
     down, parked ──(a probe gets through)──────────────> up      with few calls in flight at first
 
@@ -144,7 +144,7 @@ def _passed(health: Health, now: Moment) -> Health:
 
 
 def _retry(outcome: Retry, delivery: Delivery, health: Health, policy: RetryPolicy, now: Moment) -> Verdict:
-    after = _failed(outcome, health, policy, now)
+    after = _failed(outcome, delivery, health, policy, now)
     if not health.up:
         return Verdict(_waiting(outcome.reason, delivery, now), after)
     since = health.standing.up_seconds if delivery.since is None else delivery.since
@@ -168,8 +168,8 @@ def _waiting(reason: str, delivery: Delivery, now: Moment) -> Held:
     return Held.as_it_was(delivery, due=now.wall, reason=reason)
 
 
-def _failed(outcome: Retry, health: Health, policy: RetryPolicy, now: Moment) -> Health:
-    failures = health.failures + 1
+def _failed(outcome: Retry, delivery: Delivery, health: Health, policy: RetryPolicy, now: Moment) -> Health:
+    failures = health.failures + (not _own_fault(delivery, health, policy))
     congested = outcome.reason in {"status_429", "timeout"}
     health = replace(
         health,
@@ -184,6 +184,15 @@ def _failed(outcome: Retry, health: Health, policy: RetryPolicy, now: Moment) ->
     if health.standing.state == "parked":
         return _stopped(health, policy.probe, now)
     return health
+
+
+def _own_fault(delivery: Delivery, health: Health, policy: RetryPolicy) -> bool:
+    """Whether a failure says more of the event than of the destination: it failed before, and others pass.
+
+    They must have passed a short while ago: in an outage that finds nothing but events that failed before, these tell.
+    """
+    passed_ago = health.standing.up_seconds - health.passed_at
+    return delivery.since is not None and health.passed_at > delivery.since and passed_ago <= policy.probe
 
 
 def _park(reason: str, delivery: Delivery, health: Health, policy: RetryPolicy, now: Moment) -> Verdict:

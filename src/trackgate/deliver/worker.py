@@ -34,9 +34,6 @@ WINDOW = 512
 WINDOW_BYTES = 8 * 2**20
 """Bytes of events in memory at which no more are taken."""
 
-FRESH_PROBES = 8
-"""While stopped, this many probes may bring in an event that was never tried; then the held ones take turns."""
-
 SHORTEST = 0.001
 """Seconds between two looks, at least."""
 
@@ -76,7 +73,6 @@ class Worker:
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
         self._timer = HeldTimer(clock, plan.policy.max_delay)
-        self._fresh_probes = 0
         self._overtaken: set[Key] = set()
         self._ended = asyncio.Event()
         self._target = plan.target()
@@ -174,7 +170,7 @@ class Worker:
         if wait > 0:
             return wait
         self._renew_target()
-        fresh = self._health.probes % 2 == 0 and self._fresh_probes < FRESH_PROBES
+        fresh = self._health.probes % 2 == 0
         found = await self._find(fresh=fresh) or await self._find(fresh=not fresh)
         return self._plan.policy.probe if found else IDLE
 
@@ -185,9 +181,7 @@ class Worker:
             await self._take(1)
         elif not fresh:
             self._lanes.add(await self._outbox.take_held(name, self._timer.now(), 1, undue=True))
-        launched = self._launch_one()
-        self._fresh_probes += fresh and launched
-        return launched
+        return self._launch_one(fresh=fresh)
 
     def _renew_target(self) -> None:
         try:
@@ -206,8 +200,8 @@ class Worker:
         if self._hungry() and self._outbox.has_news(self._plan.name):
             self._news.set()
 
-    def _launch_one(self) -> bool:
-        delivery = None if self._stopping else self._lanes.start()
+    def _launch_one(self, *, fresh: bool = False) -> bool:
+        delivery = None if self._stopping else self._lanes.start(fresh=fresh)
         if delivery is None:
             return False
         task = asyncio.create_task(self._deliver(delivery))
@@ -277,7 +271,6 @@ class Worker:
         if (after.state, after.reason) == (before.state, before.reason):
             return
         if after.state == "up":
-            self._fresh_probes = 0
             self._log.info("destination.resumed", was=before.state)
         else:
             self._log.warning(f"destination.{STOPPED[after.state]}", reason=after.reason, advice=_advice(after))
