@@ -1,4 +1,4 @@
-"""Order and fairness: each user's events in order through every failure, and a poisonous event that harms nobody else."""
+"""Order and fairness: each user's events in order through every failure, and poisonous events that harm nobody else."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import random
 
 import pytest
 
-from tests.faults.world import ANSWER_LOST, HOUR, OK, THERE, percentile, status, world
+from tests.faults.world import ANSWER_LOST, HOUR, OK, THERE, Rule, percentile, status, world
 from tests.simulated import simulate
-from trackgate.model import Fault
+from trackgate.model import Fault, Reply
 
 ELSEWHERE = "elsewhere"
 
 
-def troubled(seed):
+def troubled(seed) -> Rule:
     """An upstream that fails one call in four, in every way that is worth a retry."""
     dice = random.Random(seed)
-    failures = [
+    failures: list[Reply | Fault] = [
         status(500),
         status(503, **{"retry-after": "2"}),
         status(429),
@@ -64,7 +64,7 @@ def test_each_users_events_come_in_order_through_failures_restarts_and_crashes(p
     assert found.duplicates, "an answer was lost here and there, so that some must have come twice"
 
 
-POISONS = {"500": status(500), "400": status(400), "timeout": Fault("timeout")}
+POISONS: dict[str, Reply | Fault] = {"500": status(500), "400": status(400), "timeout": Fault("timeout")}
 
 
 @pytest.mark.parametrize("name", POISONS)

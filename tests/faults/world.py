@@ -1,4 +1,4 @@
-"""Destinations at work over one real outbox, with made-up upstreams, in simulated time; it can be restarted and crash."""
+"""Destinations at work over one real outbox, with made-up upstreams, in simulated time; it can stop and crash."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import math
 from array import array
 from collections import Counter
+from collections.abc import Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -29,11 +30,10 @@ from trackgate.units import Duration
 from trackgate.vendor import Target
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Mapping, MutableMapping
 
     from trackgate.model import Call
 
-    Rule = Callable[["Made"], Reply | Fault]
 
 APPIZER = vendors.load()["appizer"]
 HOUR, DAY = 3600.0, 86_400.0
@@ -64,6 +64,10 @@ class Made(Struct, frozen=True):
     number: int
     tries: int
     key: str
+
+
+Rule = Callable[[Made], Reply | Fault]
+"""What an upstream answers to a call."""
 
 
 class Upstream:
@@ -159,7 +163,7 @@ class World:
             plan = Plan(name=name, concurrency=self._concurrency, policy=self._policy, target=self._target)
             sender = Sender(APPIZER, upstream, self.clock, TIMEOUT)
             self.workers[name] = Worker(plan, self.outbox, sender, self.clock, logger, self.metrics)
-        self.outbox.on_append(lambda owed: [self.workers[name].wake() for name in owed])
+        self.outbox.on_append(self._wake)
         known = self.outbox.ledger().destinations
         self._running = [
             asyncio.create_task(worker.run(known[name].standing if name in known else Standing()))
@@ -191,7 +195,11 @@ class World:
         self.clock.jump += jump
         await self.start()
 
-    def _hear(self, _logger: object, _method: str, line: dict[str, Any]) -> dict[str, Any]:
+    def _wake(self, owed: frozenset[str]) -> None:
+        for name in owed:
+            self.workers[name].wake()
+
+    def _hear(self, _logger: object, _method: str, line: MutableMapping[str, Any]) -> Mapping[str, Any]:
         if line["event"] != "delivery.attempted":
             self.log.append({"at": self.clock.monotonic(), **line})
         raise structlog.DropEvent
@@ -279,9 +287,7 @@ async def world(
 ) -> AsyncIterator[World]:
     """A world at work; one destination named ``there`` where there is one rule."""
     rules = {THERE: rule} if callable(rule) else rule
-    made = World(
-        place, rules, concurrency=concurrency, takes=takes, target=target, limits=limits or {}, policy=policy
-    )
+    made = World(place, rules, concurrency=concurrency, takes=takes, target=target, limits=limits or {}, policy=policy)
     await made.start()
     try:
         yield made

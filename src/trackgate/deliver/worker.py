@@ -34,6 +34,13 @@ WINDOW = 512
 WINDOW_BYTES = 8 * 2**20
 """Bytes of events in memory at which no more are taken."""
 
+FRESH_PROBES = 32
+"""While stopped, this many probes may bring in an event that was never tried, by turns with the held ones. Then few do:
+each makes its lane a held one, which is dearer to drain."""
+
+FRESH_LATER = 64
+"""From then on one probe in so many: those who wait behind many poisonous events are reached in the end, too."""
+
 SHORTEST = 0.001
 """Seconds between two looks, at least."""
 
@@ -73,6 +80,7 @@ class Worker:
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
         self._timer = HeldTimer(clock, plan.policy.max_delay)
+        self._fresh_probes = 0
         self._overtaken: set[Key] = set()
         self._ended = asyncio.Event()
         self._target = plan.target()
@@ -170,7 +178,7 @@ class Worker:
         if wait > 0:
             return wait
         self._renew_target()
-        fresh = self._health.probes % 2 == 0
+        fresh = self._health.probes % (2 if self._fresh_probes < FRESH_PROBES else FRESH_LATER) == 0
         found = await self._find(fresh=fresh) or await self._find(fresh=not fresh)
         return self._plan.policy.probe if found else IDLE
 
@@ -181,7 +189,9 @@ class Worker:
             await self._take(1)
         elif not fresh:
             self._lanes.add(await self._outbox.take_held(name, self._timer.now(), 1, undue=True))
-        return self._launch_one(fresh=fresh)
+        launched = self._launch_one(fresh=fresh)
+        self._fresh_probes += fresh and launched
+        return launched
 
     def _renew_target(self) -> None:
         try:
@@ -271,6 +281,7 @@ class Worker:
         if (after.state, after.reason) == (before.state, before.reason):
             return
         if after.state == "up":
+            self._fresh_probes = 0
             self._log.info("destination.resumed", was=before.state)
         else:
             self._log.warning(f"destination.{STOPPED[after.state]}", reason=after.reason, advice=_advice(after))
