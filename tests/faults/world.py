@@ -242,7 +242,8 @@ class World:
         start = self.clock.monotonic()
         while not condition():
             assert self.clock.monotonic() < start + most, {name: self.tally(name) for name in self.upstreams}
-            await asyncio.sleep(0.05 if self.clock.monotonic() < start + 5 else 1.0)
+            waited = self.clock.monotonic() - start
+            await asyncio.sleep(0.05 if waited < 5 else 1.0 if waited < HOUR else 60.0)
         return self.clock.monotonic() - start
 
     async def settled(self, most: float = 30 * DAY) -> float:
