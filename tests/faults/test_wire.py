@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 from tests.clients.conftest import Hostile, Says
 from tests.faults.world import AMPLE, APPIZER
 from tests.made import event
+from tests.outboxes.kinds import ROOMY
 from trackgate.client import MAX_REPLY
 from trackgate.clients.pyreqwest_engine import PyreqwestClient
 from trackgate.clock import SystemClock
@@ -23,6 +24,7 @@ from trackgate.ingest.intake import lane_of
 from trackgate.metrics import Metrics
 from trackgate.outbox import Entry, Standing
 from trackgate.outboxes.sqlite import SqliteOutbox
+from trackgate.outboxes.sqlite_limits import Limits
 from trackgate.retry import RetryPolicy
 from trackgate.units import Duration
 from trackgate.vendor import Target
@@ -92,7 +94,7 @@ class InTurn:
 async def workers(place: Any, urls: Mapping[str, Callable[[], str]]) -> AsyncIterator[Any]:
     """A worker for each destination, over one outbox, with the engine of production."""
     clock = SystemClock()
-    outbox: Any = await SqliteOutbox.open(place / "data", clock, min_free=0, **AMPLE)
+    outbox: Any = await SqliteOutbox.open(place / "data", clock, Limits(**{**ROOMY, **AMPLE}))
     metrics = Metrics(outbox.ledger, dict, clock)
     policy = RetryPolicy(base=Duration(0.05), probe=Duration(0.2))
     clients = [PyreqwestClient(clock, "1", 4) for _ in urls]
