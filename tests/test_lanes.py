@@ -126,3 +126,12 @@ def test_every_delivery_goes_once_and_each_lane_in_order(users, rng):
     for user in set(users):
         seqs = [each.seq for each in order if each.lane == user]
         assert seqs == sorted(seqs)
+
+
+def test_a_fresh_one_is_the_oldest_that_was_never_held():
+    lanes = Lanes()
+    lanes.add(
+        [delivery(1, lane=1, held=True), delivery(2, lane=2), delivery(3, lane=3), delivery(4, lane=4, held=True)]
+    )
+    started = [lanes.start(fresh=fresh) for fresh in (True, False, True, True, True)]
+    assert [one and one.seq for one in started] == [2, 1, 3, 4, None]

@@ -70,11 +70,18 @@ def test_retry_after_is_a_floor_and_pauses_the_whole_destination():
     assert verdict.health.paused_until == 91.0
 
 
-@pytest.mark.parametrize(("end", "left"), [(None, 0), (-5, 0), (30, 30), (86_400, 86_400), (366 * 86_400, 86_400)])
+YEAR = 366 * 86_400
+
+
+@pytest.mark.parametrize(
+    ("began", "end", "left"),
+    [(None, None, 0), (-65, -5, 0), (-30, 30, 30), (0, 86_400, 86_400), (3_600, 3_660, 60), (YEAR, YEAR + 60, 60)],
+    ids=["none", "over", "half over", "begun just now", "clock set back an hour", "clock set back a year"],
+)
 @pytest.mark.parametrize("state", ["up", "down", "parked"])
-def test_a_pause_goes_on_after_a_start_and_never_for_longer_than_one_can_last(state, end, left):
-    ends = None if end is None else NOON + timedelta(seconds=100 + end)
-    started = at_start(Standing(state=state, paused_until=ends), 8, moment(100))
+def test_a_pause_goes_on_after_a_start_and_never_for_longer_than_was_asked_for(state, began, end, left):
+    at, ends = (None if seconds is None else NOON + timedelta(seconds=100 + seconds) for seconds in (began, end))
+    started = at_start(Standing(state=state, paused_at=at, paused_until=ends), 8, moment(100))
     assert max(started.paused_until - 100, 0) == left
     assert max(started.probe_at - 100, 0) == left
     assert started.slots == (8 if state == "up" else 1)
@@ -99,6 +106,19 @@ def test_a_run_of_retries_takes_the_destination_down_until_one_gets_through():
     assert verdict.health.standing.state == "down"
     assert verdict.health.slots == 1
     assert after([Delivered()], verdict.health, at=99.0).health.standing.state == "up"
+
+
+def test_what_keeps_failing_while_others_pass_takes_no_destination_down():
+    """A few poisonous events, between whose retries the others pass, are no outage."""
+    passing = health(standing=Standing(up_seconds=100.0), passed_at=90.0)
+    assert _after_a_run(passing, since=50.0) == "up"
+    assert _after_a_run(passing, since=95.0) == "down", "nothing passed since it failed first"
+    assert _after_a_run(passing, since=None) == "down", "it never failed before"
+    assert _after_a_run(replace(passing, passed_at=60.0), since=50.0) == "down", "nothing passed for long"
+
+
+def _after_a_run(state, since):
+    return after([Retry("status_500")] * DOWN_AFTER, state, at=0.0, since=since).health.standing.state
 
 
 def test_what_was_in_flight_when_it_went_down_moves_no_probe():

@@ -10,7 +10,7 @@ set aside is a lane of its own, so that it holds nobody up.
 from __future__ import annotations
 
 from collections import deque
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -74,17 +74,23 @@ class Lanes:
             if len(queue) == 1 and key not in self._busy:
                 self._make_ready(key, delivery)
 
-    def start(self) -> Delivery | None:
+    def start(self, *, fresh: bool = False) -> Delivery | None:
         """Hand out the oldest delivery whose lane is free, or a live one whose turn it is.
 
-        The lane is busy until ``release``.
+        The lane is busy until ``release``. ``fresh`` prefers one that was never held.
         """
         live = bool(self._ready_live) and (self._since_live >= TURN - 1 or not self._ready)
         ready = self._ready_live if live else self._ready
         if not ready:
             return None
         self._since_live = 0 if live else self._since_live + 1
-        _, key = heappop(ready)
+        if fresh:
+            chosen = min(ready, key=lambda each: (self._waiting[each[1]][0].held, each))
+            ready.remove(chosen)
+            heapify(ready)
+            key = chosen[1]
+        else:
+            _, key = heappop(ready)
         self._busy.add(key)
         queue = self._waiting[key]
         delivery = queue.popleft()

@@ -209,8 +209,9 @@ class Standing(Struct, frozen=True, kw_only=True):
     reason: str | None = None
     since: datetime | None = None
     up_seconds: float = 0.0
+    paused_at: datetime | None = None
     paused_until: datetime | None = None
-    """Wall-clock time that the upstream asked us to wait for (Retry-After)."""
+    """Wall-clock times from when to when the upstream asked us to wait (Retry-After)."""
 
 
 class SourceTally(Struct, frozen=True, kw_only=True):

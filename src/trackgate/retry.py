@@ -4,7 +4,7 @@
 
 How a destination stands:
 
-    up ──(5 retries in a row)──────────────────────────> down    one probe at a time, 1 s apart and doubling
+    up ──(5 retries in a row, no event's own fault)────> down    one probe at a time, 1 s apart and doubling
     up ──(401, 402, 403, 3xx, or a run of refusals)────> parked  one probe every `retry.probe`
     down, parked ──(a probe gets through)──────────────> up      with few calls in flight at first
 
@@ -23,7 +23,6 @@ from msgspec.structs import replace
 from trackgate.model import Delivered, Outcome, Park, Refuse, Retry
 from trackgate.outbox import Dead, Delivery, Done, Fate, Held, Standing
 from trackgate.units import Duration
-from trackgate.vendor import MAX_RETRY_AFTER
 
 State = Literal["up", "down", "parked"]
 
@@ -103,11 +102,13 @@ class Verdict(Struct, frozen=True):
 def at_start(standing: Standing, limit: int, now: Moment) -> Health:
     """A destination that stood so when we last knew.
 
-    A pause that the upstream asked for goes on; one that ends later than any can (the wall clock was set back) ends
-    after the longest that there is.
+    A pause that the upstream asked for goes on; one that began later than it is now (the wall clock was set back)
+    begins again.
     """
-    left = 0.0 if standing.paused_until is None else (standing.paused_until - now.wall).total_seconds()
-    paused_until = now.monotonic + min(left, MAX_RETRY_AFTER) if left > 0 else 0.0
+    left = 0.0
+    if standing.paused_at is not None and standing.paused_until is not None:
+        left = (standing.paused_until - max(standing.paused_at, now.wall)).total_seconds()
+    paused_until = now.monotonic + left if left > 0 else 0.0
     return Health(
         standing=standing,
         limit=limit,
@@ -164,7 +165,7 @@ def _passed(health: Health, now: Moment) -> Health:
 
 
 def _retry(outcome: Retry, delivery: Delivery, health: Health, policy: RetryPolicy, now: Moment) -> Verdict:
-    after = _failed(outcome, health, policy, now)
+    after = _failed(outcome, delivery, health, policy, now)
     if not health.up:
         return Verdict(_waiting(outcome.reason, delivery, now), after)
     since = health.standing.up_seconds if delivery.since is None else delivery.since
@@ -188,8 +189,8 @@ def _waiting(reason: str, delivery: Delivery, now: Moment) -> Held:
     return Held.as_it_was(delivery, due=now.wall, reason=reason)
 
 
-def _failed(outcome: Retry, health: Health, policy: RetryPolicy, now: Moment) -> Health:
-    failures = health.failures + 1
+def _failed(outcome: Retry, delivery: Delivery, health: Health, policy: RetryPolicy, now: Moment) -> Health:
+    failures = health.failures + (not _own_fault(delivery, health, policy))
     congested = outcome.reason in {"status_429", "timeout"}
     health = replace(
         _paused(health, outcome.after or 0.0, now),
@@ -210,7 +211,19 @@ def _paused(health: Health, seconds: float, now: Moment) -> Health:
     if now.monotonic + seconds <= max(health.paused_until, now.monotonic):
         return health
     end = (now.wall + timedelta(seconds=seconds + 1)).replace(microsecond=0)
-    return replace(health, paused_until=now.monotonic + seconds, standing=replace(health.standing, paused_until=end))
+    standing = health.standing
+    if end != standing.paused_until:
+        standing = replace(standing, paused_at=now.wall, paused_until=end)
+    return replace(health, paused_until=now.monotonic + seconds, standing=standing)
+
+
+def _own_fault(delivery: Delivery, health: Health, policy: RetryPolicy) -> bool:
+    """Whether a failure says more of the event than of the destination: it failed before, and others pass.
+
+    They must have passed a short while ago: in an outage that finds nothing but events that failed before, these tell.
+    """
+    passed_ago = health.standing.up_seconds - health.passed_at
+    return delivery.since is not None and health.passed_at > delivery.since and passed_ago <= policy.probe
 
 
 def _park(reason: str, delivery: Delivery, health: Health, policy: RetryPolicy, now: Moment) -> Verdict:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,13 +11,24 @@ import pytest
 from tests.faults.verdicts import Verdict, long_form, write_down
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 
 @pytest.fixture(name="long")
 def is_long() -> bool:
     """Whether this is the long form."""
     return long_form()
+
+
+@pytest.fixture
+def place(tmp_path) -> Iterator[Path]:
+    """A folder for an outbox, in memory where the machine has such: what is tested in simulated time is no disk."""
+    memory = Path("/dev/shm")  # noqa: S108 - a folder of our own in it
+    if not memory.is_dir():
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir=memory, prefix="trackgate-") as made:
+        yield Path(made)
 
 
 @pytest.fixture

@@ -793,7 +793,9 @@ def test_the_ledger_tells_how_long_the_oldest_waits(kind):
 
 @pytest.mark.parametrize("kill", [False, True], ids=["closed", "killed"])
 def test_counts_standings_and_places_survive_a_restart(kind, kill):
-    standing = Standing(state="parked", reason="status_401", since=NOON, up_seconds=12.5, paused_until=NOON)
+    standing = Standing(
+        state="parked", reason="status_401", since=NOON, up_seconds=12.5, paused_at=NOON, paused_until=NOON
+    )
 
     async def run():
         box = await kind.open()

@@ -712,6 +712,7 @@ TO_FORM_1 = """
 drop index event_owed;
 create index event_owed on event (owed, seq);
 alter table event drop column crc;
+alter table destination drop column paused_at;
 alter table destination drop column paused_until;
 drop index dead_at;
 drop index dead_there;

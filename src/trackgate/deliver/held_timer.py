@@ -16,8 +16,9 @@ class HeldTimer:
     """Knows the next due time without asking the outbox each time.
 
     Due times are wall-clock times, because they outlive the process; inside it they follow the monotonic clock from
-    the wall-clock time at the start. One that lies further ahead than any wait can be (the wall clock was set back
-    between two runs) is taken for due after the longest wait.
+    the wall-clock time at the start. Where the first lies further ahead than any wait can be (the wall clock was set
+    back between two runs) it is due after the longest wait, and time goes on from there: what lies behind it keeps its
+    distance, and what comes to be held meanwhile does not go before it for ever.
 
     Args:
         clock: both clocks.
@@ -43,7 +44,7 @@ class HeldTimer:
         return self._due_at - self._clock.monotonic()
 
     def reached(self) -> datetime:
-        """The time to take held deliveries by: now, or the due time that was taken for reached."""
+        """The time to take held deliveries by: now, or a due time that rounding has just not reached."""
         return max(self.now(), self._due) if self._due is not None else self.now()
 
     async def refresh(self, outbox: Outbox, destination: str) -> None:
@@ -60,4 +61,7 @@ class HeldTimer:
             self._due_at = NEVER
         else:
             wait = (self._due - self.now()).total_seconds()
-            self._due_at = self._clock.monotonic() + min(max(wait, 0.0), self._longest)
+            if wait > self._longest:
+                self._start += timedelta(seconds=wait - self._longest)
+                wait = self._longest
+            self._due_at = self._clock.monotonic() + max(wait, 0.0)

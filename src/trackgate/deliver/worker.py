@@ -28,8 +28,12 @@ if TYPE_CHECKING:
     from trackgate.outbox import Outbox
     from trackgate.vendor import Target
 
-FRESH_PROBES = 8
-"""While stopped, this many probes may bring in an event that was never tried; then the held ones take turns."""
+FRESH_PROBES = 32
+"""While stopped, this many probes may bring in an event that was never tried, by turns with the held ones. Then few do:
+each makes its lane a held one, which is dearer to drain."""
+
+FRESH_LATER = 64
+"""From then on one probe in so many: those who wait behind many poisonous events are reached in the end, too."""
 
 SHORTEST = 0.001
 """Seconds between two looks, at least."""
@@ -129,7 +133,7 @@ class Worker:
         if pause > 0:
             return pause
         await self._window.fill()
-        return min(max(self._window.timer.seconds(), 0.0), IDLE) if self._window.hungry() else IDLE
+        return min(max(self._window.timer.seconds(), 0.0), IDLE) if self._window.hungry else IDLE
 
     async def _probe(self) -> float:
         """While stopped: at the appointed time, one delivery; of a lane that failed and of others by turns."""
@@ -140,14 +144,14 @@ class Worker:
         if wait > 0:
             return wait
         self._renew_target()
-        fresh = self._health.probes % 2 == 0 and self._fresh_probes < FRESH_PROBES
+        fresh = self._health.probes % (2 if self._fresh_probes < FRESH_PROBES else FRESH_LATER) == 0
         found = await self._find(fresh=fresh) or await self._find(fresh=not fresh)
         return self._plan.policy.probe if found else IDLE
 
     async def _find(self, *, fresh: bool) -> bool:
         """Launch a probe: an event that was never tried, or the held one that waited longest."""
         await self._window.fill_one(fresh=fresh)
-        launched = self._launch_one()
+        launched = self._launch_one(fresh=fresh)
         self._fresh_probes += fresh and launched
         return launched
 
@@ -174,8 +178,8 @@ class Worker:
             self._news.set()
         return IDLE
 
-    def _launch_one(self) -> bool:
-        delivery = None if self._stopping else self._window.lanes.start()
+    def _launch_one(self, *, fresh: bool = False) -> bool:
+        delivery = None if self._stopping else self._window.lanes.start(fresh=fresh)
         if delivery is None:
             return False
         self._pace.started()

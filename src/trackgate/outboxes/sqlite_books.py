@@ -58,6 +58,7 @@ class _Stored(Struct, array_like=True):
     reason: str | None
     since: int | None
     up_seconds: float
+    paused_at: int | None
     paused_until: int | None
     unsettled: int
     bytes: int
@@ -71,6 +72,7 @@ class _Stored(Struct, array_like=True):
             reason=self.reason,
             since=None if self.since is None else moment(self.since),
             up_seconds=self.up_seconds,
+            paused_at=None if self.paused_at is None else moment(self.paused_at),
             paused_until=None if self.paused_until is None else moment(self.paused_until),
         )
         return Account(

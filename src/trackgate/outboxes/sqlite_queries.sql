@@ -15,7 +15,7 @@ select json_group_array(json_array(kind, name, counter, n)) from tally;
 -- name: destinations
 -- Every destination: where it stands, what is unsettled there, and where the events begin that it was never handed.
 select json_group_array(json_array(
-    d.id, d.name, d.cursor, d.state, d.reason, d.since, d.up_seconds, d.paused_until,
+    d.id, d.name, d.cursor, d.state, d.reason, d.since, d.up_seconds, d.paused_at, d.paused_until,
     coalesce(u.number, 0), coalesce(u.bytes, 0), coalesce(u.held, 0), coalesce(u.returned, 0),
     (select log_offset from event where seq = (
         select min((
@@ -266,10 +266,10 @@ select value ->> 0, value ->> 1,
 from json_each(:rows);
 
 -- name: stand
--- Remember how destinations stand. Rows: destination, state, reason, since, up_seconds, paused_until.
+-- Remember how destinations stand. Rows: destination, state, reason, since, up_seconds, paused_at, paused_until.
 update destination
 set state = r.value ->> 1, reason = r.value ->> 2, since = r.value ->> 3, up_seconds = r.value ->> 4,
-    paused_until = r.value ->> 5
+    paused_at = r.value ->> 5, paused_until = r.value ->> 6
 from json_each(:rows) r where destination.id = r.value ->> 0;
 
 -- name: next_due

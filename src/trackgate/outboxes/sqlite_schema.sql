@@ -9,14 +9,15 @@ create table destination_set (
 
 -- Every destination ever named. It keeps its place in the log when it disappears from the configuration.
 create table destination (
-    id         integer primary key,
-    name       text not null unique,
-    cursor     integer not null,              -- everything owed up to here was handed out or buried
-    state      text not null default 'up',
-    reason     text,
-    since      integer,
-    up_seconds real not null default 0,
-    paused_until integer                      -- as the upstream asked for; null: never, or long ago
+    id           integer primary key,
+    name         text not null unique,
+    cursor       integer not null,            -- everything owed up to here was handed out or buried
+    state        text not null default 'up',
+    reason       text,
+    since        integer,
+    up_seconds   real not null default 0,
+    paused_at    integer,                     -- from when, and until when the upstream asked us to wait; null: never
+    paused_until integer
 ) strict;
 
 -- Which destinations are in which set.

@@ -92,7 +92,7 @@ def _stand(database: Database, books: Books, jobs: Sequence[Stand]) -> None:
     rows = []
     for job in jobs:
         standing, account = job.standing, books.accounts[job.destination]
-        since, paused_until = (at and micros(at) for at in (standing.since, standing.paused_until))
+        times = [at and micros(at) for at in (standing.since, standing.paused_at, standing.paused_until)]
         account.standing = standing
-        rows.append((account.id, standing.state, standing.reason, since, standing.up_seconds, paused_until))
+        rows.append((account.id, standing.state, standing.reason, times[0], standing.up_seconds, *times[1:]))
     database.run("stand", rows=rows)

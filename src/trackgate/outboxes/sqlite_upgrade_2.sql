@@ -5,6 +5,7 @@ drop index event_owed;
 create index event_owed on event (owed, seq, lane);
 alter table event add column crc integer;
 
+alter table destination add column paused_at integer;
 alter table destination add column paused_until integer;
 
 alter table dead add column request text;
