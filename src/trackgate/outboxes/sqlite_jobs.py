@@ -43,14 +43,14 @@ class Append(Job, eq=False):
 
 
 class Take(Job, eq=False):
-    """Answered with a list of ``Handed``."""
+    """Answered with a list of ``Delivery``."""
 
     destination: str
     limit: int
 
 
 class TakeHeld(Job, eq=False):
-    """Answered with a list of ``Handed``. ``now`` is ``None`` where every due time counts as reached."""
+    """Answered with a list of ``Delivery``. ``now`` is ``None`` where every due time counts as reached."""
 
     destination: str
     limit: int
@@ -139,9 +139,15 @@ class Handed(Struct, array_like=True):
     aside: bool
     size: int
     body: str
+    crc: int | None
 
     def delivery(self, destination: str) -> Delivery:
-        """The value that callers see."""
+        """The value that callers see.
+
+        Raises:
+            msgspec.DecodeError: the event is not what was stored.
+
+        """
         return Delivery(
             seq=self.seq,
             destination=destination,
@@ -162,13 +168,14 @@ class Snapshot(Struct, frozen=True):
     """What the event loop knows without asking, as of one commit.
 
     ``news`` are the destinations that ``take`` might give something for, ``held`` those with held deliveries;
-    ``trouble`` is why the storage does not answer.
+    ``trouble`` is why the storage does not answer, ``damaged`` that it will not until it is salvaged.
     """
 
     ledger: Ledger
     news: frozenset[str] = frozenset()
     held: frozenset[str] = frozenset()
     trouble: str | None = None
+    damaged: bool = False
 
 
 class Answered(Struct, frozen=True):

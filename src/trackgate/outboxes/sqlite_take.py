@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import apsw
 from msgspec import Struct
 
+from trackgate.outboxes.sqlite_checksum import sound
 from trackgate.outboxes.sqlite_jobs import Handed, Take, TakeHeld
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from trackgate.outbox import Delivery
     from trackgate.outboxes.sqlite_books import Account, Books
     from trackgate.outboxes.sqlite_database import Database
 
@@ -36,6 +39,7 @@ class _Next(Struct, array_like=True):
     behind: int
     end: int
     body: str
+    crc: int | None
 
 
 class _Waiting(Struct, array_like=True):
@@ -51,11 +55,12 @@ class _Waiting(Struct, array_like=True):
     step: str | None
     aside: int
     body: str
+    crc: int | None
 
 
 def hand_out(
     database: Database, books: Books, jobs: Sequence[Take | TakeHeld], hand: int, now: int
-) -> list[list[Handed]]:
+) -> list[list[Delivery]]:
     """Hand deliveries out: they count as started once the transaction is committed.
 
     Args:
@@ -66,16 +71,17 @@ def hand_out(
         now: microseconds.
 
     """
-    answers: list[list[Handed]] = []
+    answers: list[list[Delivery]] = []
     cursors = {account.id: account.cursor for account in books.accounts.values()}
     for job in jobs:
         account = books.accounts.get(job.destination)
         if account is None:
             answers.append([])
         elif isinstance(job, Take):
-            answers.append(_take(database, books, account, job.limit, hand, now))
+            taken = _take(database, books, account, job.limit, hand, now)
+            answers.append(sound(database, books, account, taken, now))
         else:
-            answers.append(_take_held(database, account, job, hand))
+            answers.append(sound(database, books, account, _take_held(database, account, job, hand), now))
     moved = [(one.id, one.cursor) for one in books.accounts.values() if one.cursor != cursors[one.id]]
     if moved:
         database.run("move_cursors", rows=moved)
@@ -89,7 +95,7 @@ def _take(database: Database, books: Books, account: Account, limit: int, hand: 
         "next_deliveries", _Next, destination=account.id, cursor=account.cursor, limit=limit, bytes=MAX_BYTES
     )
     if not rows:
-        return []
+        raise apsw.CorruptError(f"{account.name} is owed events that the log does not hold")
     marks = [
         (account.id, row.seq, row.lane, row.size, 0 if row.behind else hand, row.behind, row.attempts + 1 - row.behind)
         for row in rows
@@ -100,7 +106,7 @@ def _take(database: Database, books: Books, account: Account, limit: int, hand: 
         database.run("order_lanes", rows=sorted(lanes), now=now)
     _advance(books, account, rows)
     return [
-        Handed(row.seq, row.lane, row.hops, row.attempts, False, 0, None, None, False, row.size, row.body)  # noqa: FBT003
+        Handed(row.seq, row.lane, row.hops, row.attempts, False, 0, None, None, False, row.size, row.body, row.crc)  # noqa: FBT003
         for row in rows
         if not row.behind
     ]
@@ -146,6 +152,7 @@ def _take_held(database: Database, account: Account, job: TakeHeld, hand: int) -
             bool(row.aside),
             row.size,
             row.body,
+            row.crc,
         )
         for row in rows
     ]
