@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import pathlib
 import random
 import shutil
 from collections import Counter
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+import apsw
 import pytest
 from msgspec import Struct
 
 from tests.faults.damage import DAMAGES, IN_THE_LOG, NAMES, Past, live
 from tests.made import NOON
-from tests.outboxes.kinds import Sqlite, settled
-from trackgate.outbox import OutboxUnavailable
+from tests.outboxes.faulty_disk import FaultyDisk, no_space
+from tests.outboxes.kinds import Sqlite, entry, settled
+from trackgate.outbox import Held, OutboxUnavailable
+from trackgate.outboxes import sqlite_salvage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,6 +74,15 @@ async def drain(box: SqliteOutbox, past: Past, found: Found) -> set[tuple[str, s
     return out
 
 
+def _dead(directory: Path) -> set[tuple[str, str]]:
+    connection = apsw.Connection(str(directory / "outbox.db"), flags=apsw.SQLITE_OPEN_READONLY)
+    rows = connection.execute(
+        "select d.name, e.id from dead x join destination d on d.id = x.destination join event e using (seq)"
+    ).fetchall()
+    connection.close()
+    return {(str(name), str(event_id)) for name, event_id in rows}
+
+
 async def suffer(place: Path, seed: int, damage: str, events: int) -> Found:
     """One outbox, damaged, opened and drained; asserts what must hold for each."""
     dice, kind, found = random.Random(seed), Sqlite(place), Found()
@@ -89,21 +103,17 @@ async def suffer(place: Path, seed: int, damage: str, events: int) -> Found:
         return found
     await asyncio.sleep(0)
     out = await drain(box, past, found)
-    dead = {
-        (name, event_id)
-        for name, event_id in past.owed - out - past.delivered
-        if (known := await box.find(event_id)) is not None and known.fates.get(name) == "dead"
-    }
     ledger = box.ledger()
     for name, tally in ledger.destinations.items():
         assert tally.waiting == 0, (name, tally)
         assert min(tally.owed, tally.delivered, tally.dead, tally.dropped, tally.backlog_bytes) >= 0, (name, tally)
     await box.close()
+    dead = _dead(kind.directory) & past.owed
     salvages = told.of("outbox.salvaged")
     found.salvaged = len(salvages)
     lost = Counter(name for name, _ in past.owed - out - dead - past.delivered)
     for name, count in lost.items():
-        counted = sum(one["lost_deliveries"].get(name, 0) for one in salvages)
+        counted = sum(one[how].get(name, 0) for one in salvages for how in ("lost_deliveries", "unclear"))
         if damage == "cut log" or any(name in one["uncounted"] for one in salvages):
             found.uncounted += count
         else:
@@ -148,3 +158,137 @@ def test_a_damaged_outbox_is_salvaged_or_refused_and_nothing_altered_is_delivere
     )
     assert said.held
     assert all("server.data" in words for words in refused), refused
+
+
+SPOILT = [
+    "update event set body = replace(body, 'signed_up', 'signed_in') where seq = 2",
+    "update event set hops = 9 where seq = 2",
+    "update event set body = cast(x'7b22ff' as text) where seq = 2",
+    "update event set body = '{', crc = null where seq = 2",
+]
+
+
+@pytest.mark.parametrize(
+    ("how", "held"),
+    # What is held knows its lane by itself.
+    [*((how, held) for how in SPOILT for held in (False, True)), ("update event set lane = 7 where seq = 2", False)],
+)
+def test_an_event_that_is_not_as_it_was_stored_dies_alone(tmp_path, how, held):
+    kind, told = Sqlite(tmp_path), Told()
+
+    async def run() -> None:
+        box = await kind.open()
+        await box.append([entry(number, "there") for number in (1, 2, 3)])
+        if held:
+            await box.settle(settled(await box.take("there", 9), Held(due=NOON, attempts=1)))
+        await box.close()
+        connection = apsw.Connection(str(kind.directory / "outbox.db"))
+        connection.execute(how)
+        connection.close()
+        box = await kind.open(log=told)
+        taken = [*await box.take("there", 9), *await box.take_held("there", NOON, 9)]
+        assert sorted(one.event.id for one in taken) == ["event-1", "event-3"]
+        await box.settle(settled(taken))
+        tally = box.ledger().destinations["there"]
+        assert (tally.owed, tally.delivered, tally.dead, tally.waiting, tally.held) == (3, 2, 1, 0, 0)
+        assert told.lines == [("event.damaged", told.lines[0][1])]
+        assert (told.lines[0][1]["destination"], told.lines[0][1]["seq"]) == ("there", 2)
+        await box.close()
+        connection = apsw.Connection(str(kind.directory / "outbox.db"))
+        assert connection.execute("select seq, reason from dead").fetchall() == [(2, "damaged")]
+        connection.close()
+
+    asyncio.run(run())
+
+
+def test_damage_met_while_running_ends_all_writing_and_the_next_start_salvages(tmp_path):
+    """Also where the check at the start would not see it: a mark has it done."""
+    kind, told = Sqlite(tmp_path), Told()
+
+    async def run() -> None:
+        box = await kind.open(log=told)
+        await box.append([entry(number, "there") for number in (1, 2, 3)])
+        box._writer._books.accounts["there"].cursor = 3  # the log does not hold what was counted
+        with pytest.raises(OutboxUnavailable, match="is damaged"):
+            await box.take("there", 9)
+        with pytest.raises(OutboxUnavailable, match="the next start salvages"):
+            await box.append([entry(4, "there")])
+        with pytest.raises(OutboxUnavailable, match="is damaged"):
+            await asyncio.wait_for(box.until_damaged(), 20)
+        assert "is damaged" in str(box.healthy())
+        await box.close()
+        assert [event for event, _ in told.lines] == ["outbox.damaged"]
+        again = Told()
+        box = await kind.open(log=again)
+        await asyncio.sleep(0)
+        assert [event for event, _ in again.lines] == ["outbox.salvaged"]
+        assert [one.event.id for one in await box.take("there", 9)] == ["event-1", "event-2", "event-3"]
+        await box.close()
+        await (await kind.open(log=again)).close()
+        assert len(again.lines) == 1
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("calls", range(12))
+def test_a_salvage_that_is_interrupted_anywhere_is_gone_on_with(tmp_path, monkeypatch, calls):
+    """Every rename, unlink and fsync of it is where a crash may come."""
+    kind, past = Sqlite(tmp_path), Past()
+    left = [calls]
+
+    class Crash(BaseException):
+        """The process is gone."""
+
+    def or_crash(true):
+        def call(*given, **named):
+            left[0] -= 1
+            if left[0] < 0:
+                raise Crash
+            return true(*given, **named)
+
+        return call
+
+    async def run() -> None:
+        nonlocal past
+        box, past = await live(kind, random.Random(3), 60)
+        await box.close()
+        file = kind.directory / "outbox.db"
+        file.write_bytes(before := file.read_bytes()[: 30 * 4096])
+        with monkeypatch.context() as patch:
+            for name in ("rename", "unlink"):
+                patch.setattr(pathlib.Path, name, or_crash(getattr(pathlib.Path, name)))
+            patch.setattr(sqlite_salvage, "sync", or_crash(sqlite_salvage.sync))
+            with suppress(Crash):
+                await (await kind.open()).close()
+        told = Told()
+        box = await kind.open(log=told)
+        found = Found()
+        assert await drain(box, past, found)
+        assert found.altered == 0
+        await box.close()
+        asides = [one for one in kind.directory.glob("outbox.db.damaged-*") if not one.name.endswith(("-wal", "-shm"))]
+        assert [aside.read_bytes() for aside in asides] == [before]
+        assert not list(kind.directory.glob("outbox.db.salvag*"))
+
+    asyncio.run(run())
+
+
+def test_a_salvage_on_a_full_disk_changes_nothing_and_says_how_much_room_it_wants(tmp_path):
+    kind, disk = Sqlite(tmp_path), FaultyDisk("full-salvage")
+
+    async def run() -> None:
+        box, _ = await live(kind, random.Random(3), 60)
+        await box.close()
+        file = kind.directory / "outbox.db"
+        file.write_bytes(before := file.read_bytes()[: 30 * 4096])
+        disk.on_write = no_space
+        for _ in range(2):
+            with pytest.raises(OutboxUnavailable, match=r"make room for 122,880 bytes .* nothing was changed"):
+                await kind.open(vfs=disk.name)
+            assert file.read_bytes() == before
+            assert not list(kind.directory.glob("outbox.db.*"))
+        disk.mend()
+        await (await kind.open(vfs=disk.name)).close()
+
+    asyncio.run(run())
+    disk.unregister()

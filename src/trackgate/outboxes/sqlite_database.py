@@ -70,8 +70,10 @@ class Database:
         connection = apsw.Connection(str(path), vfs=vfs)
         try:
             connection.set_busy_timeout(5_000)
-            _recognise(connection, path)
+            new = _recognise(connection, path) == 0
             _prepare(connection)
+            if new:
+                sync(directory)  # the file's name is to outlast a power cut too
         except BaseException:
             _close(connection)
             raise
@@ -289,6 +291,20 @@ def _cut(path: Path, frames: Sequence[Frame]) -> bool:
     reached = int.from_bytes(index.read_bytes()[16:20], sys.byteorder)
     beyond = [frame for frame in frames if frame.place >= reached]
     return any(frame.commit for frame in beyond[:-1])
+
+
+def sync(path: Path) -> None:
+    """Fsync a file or a directory.
+
+    Raises:
+        OSError: the storage failed.
+
+    """
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
 
 
 def _bring_to(connection: apsw.Connection, form: int, script: str) -> None:

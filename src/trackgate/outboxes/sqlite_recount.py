@@ -25,11 +25,11 @@ class Salvage(Struct, frozen=True, kw_only=True):
     saved_events: int
     lost_events: int
     lost_deliveries: dict[str, int]
-    """By destination: what the counters say was owed and is neither settled nor readable."""
+    """By destination: what the counters say was owed and is neither settled nor readable; at least so many."""
     uncounted: list[str]
     """The destinations whose counters are not to be believed: what they lost is not known."""
-    waiting_again: dict[str, int]
-    """By destination: what may have been delivered, and waits because nothing says so."""
+    unclear: dict[str, int]
+    """By destination: what waits because nothing says whether it was delivered. As many more may be lost."""
 
 
 class _Counted(Struct):
@@ -40,6 +40,7 @@ class _Counted(Struct):
     bytes: int
     dead: int
     readable: int
+    unclear: int
 
 
 def recount(connection: apsw.Connection, now: int) -> Salvage:
@@ -58,7 +59,7 @@ def recount(connection: apsw.Connection, now: int) -> Salvage:
     script = files("trackgate.outboxes").joinpath("sqlite_salvage.sql").read_text("utf-8")
     connection.execute(script, {"last": last, "now": now})
     lost: dict[str, int] = {}
-    again: dict[str, int] = {}
+    unclear: dict[str, int] = {}
     uncounted: list[str] = []
     for row in connection.execute("select * from counted order by name").fetchall():
         one = _Counted(*row)
@@ -70,8 +71,8 @@ def recount(connection: apsw.Connection, now: int) -> Salvage:
             uncounted.append(one.name)
         elif missing > 0:
             lost[one.name] = missing
-        elif missing < 0:
-            again[one.name] = -missing
+        if one.unclear:
+            unclear[one.name] = one.unclear
         counters |= {"dead": one.dead, "waiting_bytes": one.bytes}
         _write(connection, [("destination", one.name, counter, n) for counter, n in counters.items()])
     saved, stored = connection.execute("select count(*), coalesce(sum(size), 0) from event").get
@@ -81,7 +82,7 @@ def recount(connection: apsw.Connection, now: int) -> Salvage:
         lost_events=connection.execute(LOST_EVENTS, (last,)).get,
         lost_deliveries=lost,
         uncounted=uncounted,
-        waiting_again=again,
+        unclear=unclear,
     )
 
 

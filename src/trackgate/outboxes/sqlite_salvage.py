@@ -14,7 +14,6 @@ better than a loss. What the counters say was there and is not readable is lost,
 
 from __future__ import annotations
 
-import os
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -22,7 +21,7 @@ import apsw
 from msgspec.structs import asdict
 
 from trackgate.outbox import OutboxUnavailable
-from trackgate.outboxes.sqlite_database import FILE, Database
+from trackgate.outboxes.sqlite_database import FILE, Database, sync
 from trackgate.outboxes.sqlite_jobs import micros
 from trackgate.outboxes.sqlite_pages import Pages
 from trackgate.outboxes.sqlite_recount import Salvage, recount
@@ -112,7 +111,7 @@ def _copy(directory: Path, now: datetime, vfs: str | None) -> Salvage | None:
                 salvage = recount(connection, micros(now))
         finally:
             database.close()
-    _sync(directory / SALVAGING)
+    sync(directory / SALVAGING)
     return salvage
 
 
@@ -124,7 +123,7 @@ def _commit(directory: Path, now: datetime) -> Path:
         number += 1
         moment = f"{now:%Y%m%dT%H%M%SZ}.{number}"
     (directory / SALVAGING).rename(directory / f"{SALVAGED}{moment}")
-    _sync(directory)
+    sync(directory)
     _finish(directory)
     return directory / f"{DAMAGED}{moment}"
 
@@ -137,15 +136,8 @@ def _finish(directory: Path) -> None:
             old = directory / f"{FILE}{beside}"
             if old.exists() and not (directory / f"{aside}{beside}").exists():
                 old.rename(directory / f"{aside}{beside}")
-        _sync(directory)
+        sync(directory)
         salvaged.rename(directory / FILE)
         (directory / MARK).unlink(missing_ok=True)
-        _sync(directory)
+        sync(directory)
 
-
-def _sync(path: Path) -> None:
-    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)

@@ -1,5 +1,5 @@
 -- What was read from a damaged file is made a whole again. It is in the tables as it was found, each row on its own.
--- `known` is a temporary table: the numbers that indexes and other tables name, with the text that an index has beside it.
+-- `known` is a temporary table of what was found: the numbers that indexes and other tables name, with the text that an index has beside it.
 
 -- The sets say which destinations there are, and are said by the events. An event whose set is lost has nowhere to go.
 insert into destination_set (names) values ('[]') on conflict do nothing;
@@ -57,8 +57,8 @@ delete from dead where not exists (
 ) or exists (select 1 from unsettled u where u.destination = dead.destination and u.seq = dead.seq);
 delete from attempt where seq not in (select seq from event);
 
-insert into unsettled (destination, seq, lane, size, hand, held, attempts)
-select d.id, e.seq, e.lane, e.size, 0, 0, 0
+create temp table unclear as
+select d.id as destination, e.seq, e.lane, e.size
 from doubted d join member m on m.destination = d.id join event e on e.owed = m.set_id
 where e.seq <= (select cursor from destination where id = d.id)
 and not exists (select 1 from unsettled u where u.destination = d.id and u.seq = e.seq)
@@ -66,6 +66,9 @@ and not exists (select 1 from dead x where x.destination = d.id and x.seq = e.se
 and 'delivered' is not (
     select outcome from attempt a where a.seq = e.seq and a.destination = d.id order by n desc limit 1
 );
+
+insert into unsettled (destination, seq, lane, size, hand, held, attempts)
+select destination, seq, lane, size, 0, 0, 0 from unclear;
 
 -- In nobody's hand, each lane's first due and no other.
 update unsettled
@@ -95,5 +98,6 @@ select d.name,
         where m.destination = d.id and e.seq > d.cursor
         and not exists (select 1 from ahead a where a.destination = d.id and a.seq = e.seq)), 0) as bytes,
     (select count(*) from dead x where x.destination = d.id and x.dropped_at is null) as dead,
-    (select count(*) from event e join member m on m.set_id = e.owed where m.destination = d.id) as readable
+    (select count(*) from event e join member m on m.set_id = e.owed where m.destination = d.id) as readable,
+    (select count(*) from unclear where destination = d.id) as unclear
 from destination d;
