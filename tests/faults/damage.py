@@ -49,19 +49,27 @@ async def live(kind: Sqlite, dice: random.Random, events: int) -> tuple[SqliteOu
             past.events[one.event.id] = one.event
             past.owed |= {(name, one.event.id) for name in one.owed}
         for name in NAMES:
-            taken = [*await box.take(name, 1 + dice.randrange(7)), *await box.take_held(name, NOON, 1 + dice.randrange(2))]
+            taken = [
+                *await box.take(name, 1 + dice.randrange(7)),
+                *await box.take_held(name, NOON, 1 + dice.randrange(2)),
+            ]
             await box.settle([_settlement(one, dice, past) for one in taken if dice.random() < 0.9])
     return box, past
 
 
 def _settlement(delivery: Delivery, dice: random.Random, past: Past) -> Settlement:
-    fate: Fate = dice.choice([
-        Done(), Done(), Done(), Dead("refused"), Held(due=NOON, attempts=1),
+    fates: tuple[Fate, ...] = (
+        Done(),
+        Done(),
+        Done(),
+        Dead("refused"),
+        Held(due=NOON, attempts=1),
         Held(due=NOON + timedelta(hours=1), attempts=2, aside=True),
-    ])  # fmt: skip
+    )
+    fate = dice.choice(fates)
     if isinstance(fate, Done):
         past.delivered.add((delivery.destination, delivery.event.id))
-    outcome = {Done: "delivered", Dead: "refuse", Held: "retry"}[type(fate)]
+    outcome = {"Done": "delivered", "Dead": "refuse", "Held": "retry"}[type(fate).__name__]
     attempt = Attempt(at=NOON, duration=0.1, step="track", outcome=outcome)
     return Settlement(delivery=delivery, fate=fate, attempts=(attempt,))
 

@@ -11,15 +11,22 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import apsw
+import httpx
 import pytest
+import structlog
 from msgspec import Struct
 
 from tests.faults.damage import DAMAGES, IN_THE_LOG, NAMES, Past, live
 from tests.made import NOON
 from tests.outboxes.faulty_disk import FaultyDisk, no_space
 from tests.outboxes.kinds import Sqlite, entry, settled
+from tests.program.running import appizer, stage, until
+from trackgate.app import Gateway, PartEnded
+from trackgate.clock import SystemClock
+from trackgate.config import load
 from trackgate.outbox import Held, OutboxUnavailable
-from trackgate.outboxes import sqlite_salvage
+from trackgate.outboxes import sqlite_salvage, sqlite_writer
+from trackgate.outboxes.sqlite_database import sync
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -113,7 +120,8 @@ async def suffer(place: Path, seed: int, damage: str, events: int) -> Found:
     found.salvaged = len(salvages)
     lost = Counter(name for name, _ in past.owed - out - dead - past.delivered)
     for name, count in lost.items():
-        counted = sum(one[how].get(name, 0) for one in salvages for how in ("lost_deliveries", "unclear"))
+        said = [word for one in salvages for word in (*one["lost_deliveries"], *one["unclear"])]
+        counted = sum(int(word.removeprefix(f"{name}: ")) for word in said if word.startswith(f"{name}: "))
         if damage == "cut log" or any(name in one["uncounted"] for one in salvages):
             found.uncounted += count
         else:
@@ -146,8 +154,8 @@ def test_a_damaged_outbox_is_salvaged_or_refused_and_nothing_altered_is_delivere
     refused = [one.refused for one in results if one.refused]
     said = verdict(
         test="damaged or truncated databases",
-        done=f"{rounds} damaged outboxes of {events} events: {rounds - len(refused)} started, {total['salvaged']} after "
-        f"a salvage, {len(refused)} refused with words",
+        done=f"{rounds} damaged outboxes of {events} events: {rounds - len(refused)} started, {total['salvaged']} "
+        f"after a salvage, {len(refused)} refused with words",
         held=total["altered"] == 0,
         obligations=total["saved"] + total["lost"],
         lost=total["uncounted"],
@@ -257,7 +265,7 @@ def test_a_salvage_that_is_interrupted_anywhere_is_gone_on_with(tmp_path, monkey
         with monkeypatch.context() as patch:
             for name in ("rename", "unlink"):
                 patch.setattr(pathlib.Path, name, or_crash(getattr(pathlib.Path, name)))
-            patch.setattr(sqlite_salvage, "sync", or_crash(sqlite_salvage.sync))
+            patch.setattr(sqlite_salvage, "sync", or_crash(sync))
             with suppress(Crash):
                 await (await kind.open()).close()
         told = Told()
@@ -292,3 +300,69 @@ def test_a_salvage_on_a_full_disk_changes_nothing_and_says_how_much_room_it_want
 
     asyncio.run(run())
     disk.unregister()
+
+
+# --- the whole program ------------------------------------------------------------------------------------------
+
+BODY = {"user_id": "u-1", "event_name": "signed_up"}
+USERPILOT = {"Authorization": "Token ANY"}
+APPIZER = {"Authorization": "Bearer in-appizer"}
+
+
+@pytest.mark.parametrize("damage", ["zeroed pages", "truncated", "garbage header"])
+def test_a_gateway_starts_on_a_damaged_outbox_and_delivers_what_it_saved(tmp_path, damage):
+    """Started twice more: once into the salvage, once after it."""
+    with stage(tmp_path) as there:
+        gateway = there.start()
+        there.fail(status=503)
+        for number in range(80):
+            body = {**appizer(number), "properties": {"number": number, "text": "x" * 2_000}}
+            httpx.post(f"{gateway.url}/appizer/v1/events", json=body, headers=APPIZER).raise_for_status()
+        gateway.stop()
+        DAMAGES[damage](tmp_path / "data", random.Random(4))
+        there.mend()
+        gateway = there.start()
+        (line,) = until(lambda: [line for line in gateway.log() if line["event"] == "outbox.salvaged"])
+        until(lambda: _all_settled(gateway.url))
+        sound = {
+            (call["vendor"], call["headers"]["trackgate-event-id"]) for call in there.received() if not call["failed"]
+        }
+        assert len({event_id for _, event_id in sound}) >= line["saved_events"] > 0
+        assert isinstance(line["lost_deliveries"], list)
+        assert gateway.stop() == 0
+        again = there.start()
+        assert _all_settled(again.url)
+        assert again.stop() == 0
+        assert [one["event"] for one in again.log()].count("outbox.salvaged") == 1  # of the start before
+
+
+def _all_settled(url: str) -> bool:
+    shown = httpx.get(f"{url}/readyz").json()["destinations"].values()
+    return all(one["waiting"] == 0 for one in shown)
+
+
+def test_damage_met_while_running_ends_the_program_so_that_it_is_started_into_the_salvage(tmp_path, monkeypatch):
+    text = (pathlib.Path(__file__).parent.parent.parent / "routes.toml").read_text(encoding="utf-8")
+    (tmp_path / "routes.toml").write_text(text, encoding="utf-8")
+    overrides = {"listen": "127.0.0.1:0", "data": str(tmp_path / "data"), "grace": "200ms"}
+    config, _ = load(tmp_path / "routes.toml", {}, overrides, sandbox=True)
+    assert config is not None
+    replies: list[httpx.Response] = []
+
+    def broken(*_: object) -> None:
+        raise apsw.CorruptError("database disk image is malformed")
+
+    def announce(address: str, _: str | None) -> None:
+        monkeypatch.setattr(sqlite_writer, "write", broken)
+        url = f"http://{address}/v1/track"
+        asyncio.get_running_loop().run_in_executor(
+            None, lambda: replies.append(httpx.post(url, json=BODY, headers=USERPILOT))
+        )
+
+    async def main() -> None:
+        with pytest.raises(PartEnded) as ended:
+            await asyncio.wait_for(Gateway(config, structlog.get_logger(), SystemClock()).run(announce), 30)
+        assert "the next start salvages what can be read" in str(ended.value.__cause__)
+
+    asyncio.run(main())
+    assert [reply.status_code for reply in replies] == [503]

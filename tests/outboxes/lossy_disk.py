@@ -1,7 +1,7 @@
 """A disk that loses at a power cut what was not fsynced, as a virtual file system of SQLite.
 
-What is written goes to the real file at once, and what was there before is remembered until the next fsync of that
-file. A cut restores it: sector by sector, each unsynced sector kept or lost by the dice, as real disks reorder and tear.
+What is written is kept twice: as it was seen, and as it was at the file's last fsync. A cut leaves something between
+the two, sector by sector, each unsynced one kept or lost by the dice, as real disks reorder and tear.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class LossyDisk(apsw.VFS):
     def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> apsw.VFSFile:  # noqa: N802
         return _LossyFile(self, name, flags)
 
-    def xDelete(self, name: str, sync: bool) -> None:  # noqa: N802, FBT001 - the interface's
+    def xDelete(self, name: str, sync: bool) -> None:  # noqa: N802 - the interface's
         super().xDelete(name, sync)
         with self._lock:
             self._images.pop(name, None)

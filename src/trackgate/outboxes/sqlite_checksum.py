@@ -56,9 +56,7 @@ def sound(database: Database, books: Books, account: Account, handed: Sequence[H
     return deliveries
 
 
-def _bury(
-    database: Database, books: Books, account: Account, damaged: Sequence[tuple[Handed, str]], now: int
-) -> None:
+def _bury(database: Database, books: Books, account: Account, damaged: Sequence[tuple[Handed, str]], now: int) -> None:
     database.run("settle", rows=[(account.id, one.seq) for one, _ in damaged])
     database.run("bury", rows=[(account.id, one.seq, DAMAGED, detail) for one, detail in damaged], at=now)
     for one, _ in damaged:

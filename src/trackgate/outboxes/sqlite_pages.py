@@ -22,8 +22,8 @@ PAGE = 4096
 WAL_HEADER, FRAME_HEADER = 32, 24
 FRAME = FRAME_HEADER + PAGE
 
-INDEX_INTERIOR, TABLE_INTERIOR, INDEX_LEAF, TABLE_LEAF = 0x02, 0x05, 0x0A, 0x0D
-"""All but the second hold rows (a table without rowid is stored as an index)."""
+INDEX_INTERIOR, INDEX_LEAF, TABLE_LEAF = 0x02, 0x0A, 0x0D
+"""The pages that hold rows (a table without rowid is stored as an index)."""
 
 MAPPED = PAGE // 5
 """Pages that a page of the pointer map speaks for [1.8]."""
@@ -58,10 +58,7 @@ class Frame(Struct, frozen=True):
 
 
 class Pages:
-    """The file at ``path`` as its write-ahead log makes it, with whatever is wrong with either.
-
-    ``unreadable`` counts the pages and the rows that were met and could not be read.
-    """
+    """The file at ``path`` as its write-ahead log makes it, with whatever is wrong with either."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("rb")
@@ -72,7 +69,6 @@ class Pages:
         in_file = range(1, path.stat().st_size // PAGE + 1)
         self._numbers = chain(in_file, sorted(page for page in self._in_wal if page not in in_file))
         self._maps: dict[int, bytes] = {}
-        self.unreadable = 0
 
     def close(self) -> None:
         """Let go of the files."""
@@ -110,7 +106,6 @@ class Pages:
 
     def _on_page(self, page: bytes, start: int) -> Iterator[Record]:
         if len(page) < PAGE or page[start] not in {INDEX_INTERIOR, INDEX_LEAF, TABLE_LEAF}:
-            self.unreadable += len(page) < PAGE or page[start] != TABLE_INTERIOR
             return
         kind = page[start]
         (cells,) = struct.unpack_from(">H", page, start + 3)
@@ -119,7 +114,7 @@ class Pages:
             try:
                 yield self._cell(page, int.from_bytes(page[at : at + 2], "big"), kind)
             except (ValueError, IndexError, struct.error):  # UnicodeDecodeError is a ValueError
-                self.unreadable += 1
+                continue
 
     def _cell(self, page: bytes, at: int, kind: int) -> Record:
         """A row [1.6]: its length, its number where it has one, and as much of it as the page holds."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
+import msgspec
 from msgspec import Struct
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class Salvage(Struct, frozen=True, kw_only=True):
     """By destination: what waits because nothing says whether it was delivered. As many more may be lost."""
 
 
-class _Counted(Struct):
+class _Counted(Struct, array_like=True):
     """What the rows say of a destination. ``readable`` are the events that it was owed, settled or not."""
 
     name: str
@@ -62,7 +63,7 @@ def recount(connection: apsw.Connection, now: int) -> Salvage:
     unclear: dict[str, int] = {}
     uncounted: list[str] = []
     for row in connection.execute("select * from counted order by name").fetchall():
-        one = _Counted(*row)
+        one = msgspec.convert(row, _Counted)
         counters = {
             counter: tallies.get(("destination", one.name, counter), 0) for counter in ("owed", "delivered", "dropped")
         }

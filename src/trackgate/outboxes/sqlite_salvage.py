@@ -18,7 +18,6 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 import apsw
-from msgspec.structs import asdict
 
 from trackgate.outbox import OutboxUnavailable
 from trackgate.outboxes.sqlite_database import FILE, Database, sync
@@ -89,9 +88,17 @@ def make_sound(directory: Path, clock: Clock, say: Callable[..., None], *, vfs: 
     say(
         "outbox.salvaged",
         damage=damage,
-        **asdict(salvage),
+        saved_events=salvage.saved_events,
+        lost_events=salvage.lost_events,
+        lost_deliveries=_listed(salvage.lost_deliveries),
+        uncounted=salvage.uncounted,
+        unclear=_listed(salvage.unclear),
         set_aside=str(aside),
     )
+
+
+def _listed(numbers: dict[str, int]) -> list[str]:
+    return [f"{name}: {number}" for name, number in numbers.items()]
 
 
 def _copy(directory: Path, now: datetime, vfs: str | None) -> Salvage | None:
@@ -140,4 +147,3 @@ def _finish(directory: Path) -> None:
         salvaged.rename(directory / FILE)
         (directory / MARK).unlink(missing_ok=True)
         sync(directory)
-
