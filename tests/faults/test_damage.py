@@ -94,7 +94,8 @@ async def suffer(place: Path, seed: int, damage: str, events: int) -> Found:
     """One outbox, damaged, opened and drained; asserts what must hold for each."""
     dice, kind, found = random.Random(seed), Sqlite(place), Found()
     box, past = await live(kind, dice, events)
-    if damage not in IN_THE_LOG and dice.random() < 0.5:
+    in_the_file = dice.random() < 0.5 or damage == "swapped pages"  # of which a young file has too few
+    if damage not in IN_THE_LOG and in_the_file:
         await box.close()
     else:
         kind.crash()
@@ -347,7 +348,7 @@ def test_damage_met_while_running_ends_the_program_so_that_it_is_started_into_th
     overrides = {"listen": "127.0.0.1:0", "data": str(tmp_path / "data"), "grace": "200ms"}
     config, _ = load(tmp_path / "routes.toml", {}, overrides, sandbox=True)
     assert config is not None
-    replies: list[httpx.Response] = []
+    sending: list[asyncio.Task[httpx.Response]] = []
 
     def broken(*_: object) -> None:
         raise apsw.CorruptError("database disk image is malformed")
@@ -355,14 +356,12 @@ def test_damage_met_while_running_ends_the_program_so_that_it_is_started_into_th
     def announce(address: str, _: str | None) -> None:
         monkeypatch.setattr(sqlite_writer, "write", broken)
         url = f"http://{address}/v1/track"
-        asyncio.get_running_loop().run_in_executor(
-            None, lambda: replies.append(httpx.post(url, json=BODY, headers=USERPILOT))
-        )
+        sending.append(asyncio.create_task(asyncio.to_thread(httpx.post, url, json=BODY, headers=USERPILOT)))
 
     async def main() -> None:
         with pytest.raises(PartEnded) as ended:
             await asyncio.wait_for(Gateway(config, structlog.get_logger(), SystemClock()).run(announce), 30)
         assert "the next start salvages what can be read" in str(ended.value.__cause__)
+        assert (await sending[0]).status_code == 503
 
     asyncio.run(main())
-    assert [reply.status_code for reply in replies] == [503]

@@ -18,6 +18,7 @@ from tests.outboxes.kinds import ROOMY, HandClock, entry, settled
 from tests.outboxes.lossy_disk import LossyDisk
 from trackgate.outbox import Done, Held, OutboxError
 from trackgate.outboxes.sqlite import SqliteOutbox
+from trackgate.outboxes.sqlite_limits import Limits
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +28,7 @@ FILE = "outbox.db"
 
 async def work(place: Path, disk: LossyDisk, dice: random.Random, cut: Path) -> tuple[set[str], set[str]]:
     """Append, take and settle until the power goes; what was acknowledged by then, and what was said to be settled."""
-    box = await SqliteOutbox.open(place, HandClock(), vfs=disk.name, **ROOMY)
+    box = await SqliteOutbox.open(place, HandClock(), Limits(**ROOMY), vfs=disk.name)
     appended: set[str] = set()
     delivered: set[str] = set()
 
@@ -60,7 +61,7 @@ async def work(place: Path, disk: LossyDisk, dice: random.Random, cut: Path) -> 
 
 async def left(place: Path) -> tuple[set[str], set[str]]:
     """What the disk holds: the events that are owed still, and those that are settled; opened as after any start."""
-    box = await SqliteOutbox.open(place, HandClock(), **ROOMY)
+    box = await SqliteOutbox.open(place, HandClock(), Limits(**ROOMY))
     waiting: set[str] = set()
     while taken := [*await box.take("there", 99), *await box.take_held("there", NOON, 99, undue=True)]:
         waiting |= {one.event.id for one in taken}
@@ -137,7 +138,7 @@ def test_while_a_commit_stalls_callers_give_up_in_time_and_then_everything_adds_
         go_on.wait(20)
 
     async def run() -> None:
-        box = await SqliteOutbox.open(tmp_path, HandClock(), vfs=disk.name, **ROOMY)
+        box = await SqliteOutbox.open(tmp_path, HandClock(), Limits(**ROOMY), vfs=disk.name)
         await box.append([entry(0, "there")])
         disk.on_sync = stall
         first = asyncio.ensure_future(box.append([entry(1, "there")]))
