@@ -20,7 +20,7 @@ from trackgate.outbox import OutboxUnavailable
 from trackgate.outboxes.sqlite_pages import PAGE, Frame, wal_frames
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Mapping, Sequence
     from pathlib import Path
 
 FILE = "outbox.db"
@@ -150,7 +150,7 @@ class Database:
         return None
 
     @contextmanager
-    def in_bulk(self) -> Iterator[apsw.Connection]:
+    def in_bulk(self) -> Generator[apsw.Connection, None, None]:
         """A transaction that fills a file which nobody has seen yet: without a log, and not fsynced."""
         self._connection.pragma("journal_mode", "off")
         self._connection.execute("begin")
