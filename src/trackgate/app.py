@@ -112,14 +112,16 @@ class Gateway:
             running = await self._start_workers(stack, destinations, outbox)
             server = self._server(outbox)
             serving = asyncio.create_task(server.serve(sockets=[listener]))
-            for task in (serving, *running):
+            damage = asyncio.create_task(outbox.until_damaged())
+            stack.callback(damage.cancel)
+            for task in (serving, damage, *running):
                 task.add_done_callback(lambda _: signalled.set())
             self._phase = "ready"
             address = str(address_of(listener))
             self._log.info("gateway.started", listen=address, sandbox=sandbox_at, data=str(self._data()))
             announce(address, sandbox_at)
             await signalled.wait()
-            ended = [task for task in (serving, *running) if task.done()]
+            ended = [task for task in (serving, damage, *running) if task.done()]
             self._phase = "draining"
             self._log.info("gateway.draining", grace=self._config.server.grace)
             server.stop()

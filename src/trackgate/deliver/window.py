@@ -48,17 +48,17 @@ class Window:
 
     def wants(self) -> bool:
         """Whether there is room, and something might come of a look into the outbox."""
-        return (self.hungry and self._outbox.has_news(self._name)) or self._wants_live()
+        return (self.hungry() and self._outbox.has_news(self._name)) or self._wants_live()
 
     async def fill(self) -> None:
         """Bring in held deliveries that are due, then the next of the log, then live ones."""
-        if self.hungry:
+        if self.hungry():
             await self.timer.refresh(self._outbox, self._name)
             if self.timer.seconds() <= 0:
                 self.lanes.add(await self._outbox.take_held(self._name, self.timer.reached(), self._room()))
                 self.timer.stale = True
                 await self.timer.refresh(self._outbox, self._name)
-            if self.hungry and self._outbox.has_news(self._name):
+            if self.hungry() and self._outbox.has_news(self._name):
                 await self._bring(self._outbox.take(self._name, self._room()))
         if self._wants_live():
             await self._bring(self._outbox.take_live(self._name, LIVE_WINDOW - self.lanes.live))
@@ -75,7 +75,6 @@ class Window:
         self._overtaken.add(key_of(delivery))
         await self._join_held(self.lanes.followers(delivery))
 
-    @property
     def hungry(self) -> bool:
         """Whether memory has room enough to be worth a look into the log."""
         return self._room() > WINDOW // 2 and self.lanes.size < WINDOW_BYTES

@@ -133,7 +133,7 @@ class Worker:
         if pause > 0:
             return pause
         await self._window.fill()
-        return min(max(self._window.timer.seconds(), 0.0), IDLE) if self._window.hungry else IDLE
+        return min(max(self._window.timer.seconds(), 0.0), IDLE) if self._window.hungry() else IDLE
 
     async def _probe(self) -> float:
         """While stopped: at the appointed time, one delivery; of a lane that failed and of others by turns."""

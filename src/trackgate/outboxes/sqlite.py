@@ -10,7 +10,7 @@ import asyncio
 from collections import Counter
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Never, Self
 
 import apsw
 
@@ -24,7 +24,6 @@ from trackgate.outboxes.sqlite_jobs import (
     DropWaiting,
     Find,
     GiveBack,
-    Handed,
     Job,
     Move,
     NextDue,
@@ -42,6 +41,7 @@ from trackgate.outboxes.sqlite_jobs import (
 from trackgate.outboxes.sqlite_lock import own
 from trackgate.outboxes.sqlite_reader import SqliteReader
 from trackgate.outboxes.sqlite_room import Room
+from trackgate.outboxes.sqlite_salvage import make_sound, mark
 from trackgate.outboxes.sqlite_writer import Writer
 
 if TYPE_CHECKING:
@@ -86,6 +86,7 @@ class SqliteOutbox:
         self._rejected: Counter[tuple[str, str]] = Counter()
         self._flush: asyncio.TimerHandle | None = None
         self._closing: asyncio.Future[None] | None = None
+        self._damaged = asyncio.Event()
         self._writer = start(self._publish)
         self._known = self._writer.start()
 
@@ -100,7 +101,7 @@ class SqliteOutbox:
         log: FilteringBoundLogger | None = None,
         vfs: str | None = None,
     ) -> Self:
-        """Open the outbox of a data directory, or make it.
+        """Open the outbox of a data directory, or make it. A damaged one is salvaged first (``sqlite_salvage``).
 
         Args:
             directory: made, for us alone, if it is not there.
@@ -111,8 +112,8 @@ class SqliteOutbox:
             vfs: SQLite's virtual file system, by name: a faulty disk, for tests.
 
         Raises:
-            OutboxUnavailable: another process owns the directory, its file is of a newer Trackgate or not ours, or
-                the storage failed.
+            OutboxUnavailable: another process owns the directory, its file is of a newer Trackgate, not ours or
+                beyond saving, or the storage failed.
 
         """
         room = Room(directory, limits.min_free, clock)
@@ -120,9 +121,12 @@ class SqliteOutbox:
         let_go = own(directory)
 
         def start(publish: Callable[[Answered], None]) -> Writer:
-            return Writer(lambda: Database.open(directory, vfs=vfs), room, clock, limits, publish, say)
+            return Writer(
+                lambda: Database.open(directory, vfs=vfs), lambda: mark(directory), room, clock, limits, publish, say
+            )
 
         try:
+            make_sound(directory, clock, say, vfs=vfs)
             return cls(directory, limits, room, start, let_go, on_commit)
         except (apsw.Error, OSError) as error:
             let_go()
@@ -224,6 +228,16 @@ class SqliteOutbox:
             self._let_go()
         await asyncio.shield(self._closing)
 
+    async def until_damaged(self) -> Never:
+        """Wait for as long as the file is sound.
+
+        Raises:
+            OutboxUnavailable: it is damaged; nothing is stored or handed out until the next ``open`` has salvaged it.
+
+        """
+        await self._damaged.wait()
+        raise OutboxUnavailable(self._known.trouble)
+
     def healthy(self) -> str | None:
         """Why new events would be refused now; ``None`` where they would be taken."""
         if self._closing is not None:
@@ -261,19 +275,19 @@ class SqliteOutbox:
         """Have deliveries handed out; if whoever asked is gone by then, they are given back."""
         self._writer.submit(job)
         try:
-            handed: list[Handed] = await asyncio.shield(job.answer)
+            taken: list[Delivery] = await asyncio.shield(job.answer)
         except asyncio.CancelledError:
-            job.answer.add_done_callback(lambda answer: self._put_back(job.destination, answer))
+            job.answer.add_done_callback(self._put_back)
             raise
-        return [one.delivery(job.destination) for one in handed]
+        return taken
 
-    def _put_back(self, destination: str, answer: asyncio.Future[list[Handed]]) -> None:
+    def _put_back(self, answer: asyncio.Future[list[Delivery]]) -> None:
         if answer.cancelled() or answer.exception() is not None or self._closing is not None:
             return  # at the next start nothing is in anybody's hand
-        if handed := answer.result():
+        if taken := answer.result():
             unasked = self._loop.create_future()
             unasked.add_done_callback(_seen)
-            self._writer.submit(GiveBack(unasked, [one.delivery(destination) for one in handed]))
+            self._writer.submit(GiveBack(unasked, taken))
 
     def _publish(self, answered: Answered) -> None:
         """Called on the writer's thread: one wake-up of the loop for all that a transaction answered."""
@@ -282,6 +296,8 @@ class SqliteOutbox:
 
     def _hear(self, answered: Answered) -> None:
         self._known = answered.snapshot
+        if answered.snapshot.damaged:
+            self._damaged.set()
         for job, answer in answered.answers:
             if job.answer.done():
                 continue

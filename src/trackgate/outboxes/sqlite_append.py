@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from trackgate.outbox import Appended, OutboxFull
+from trackgate.outboxes.sqlite_checksum import checksum
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -99,7 +100,7 @@ class _Batch:
         sets = books.sets[row.owed], books.sets[row.filtered]
         self._events.append((
             books.last_seq + 1, row.id, row.source, row.lane, row.received_at, row.name, row.size, offset, row.hops,
-            *sets, row.body,
+            *sets, row.body, checksum(books.last_seq + 1, row.lane, row.hops, row.size, row.body.encode()),
         ))  # fmt: skip
         books.count("log", "", "events")
         books.count("log", "", "bytes", row.size)

@@ -96,6 +96,7 @@ class Books:
         self.accounts: dict[str, Account] = {}
         self.sets: dict[tuple[str, ...], int] = {}
         self.stale_oldest = False
+        self.damaged: list[tuple[str, int]] = []  # destination and number, until they are told of
         self._tallies: Counter[tuple[str, str, str]] = Counter()
         self._changes: Counter[tuple[str, str, str]] = Counter()
 

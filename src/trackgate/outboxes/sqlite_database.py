@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import re
-from contextlib import suppress
+import sys
+from contextlib import contextmanager, suppress
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -16,9 +17,10 @@ import apsw
 import msgspec
 
 from trackgate.outbox import OutboxUnavailable
+from trackgate.outboxes.sqlite_pages import PAGE, Frame, wal_frames
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Generator, Mapping, Sequence
     from pathlib import Path
 
 FILE = "outbox.db"
@@ -32,6 +34,17 @@ MAX_WAL = 16 * 2**20
 CACHE = 16 * 2**10
 """KiB of pages kept in memory."""
 
+LOOK = 1.0
+"""Seconds that the check at the start may take; it gets through about a gigabyte from memory."""
+STEPS = 10_000
+"""Of SQLite's, between two looks at the clock."""
+
+DAMAGE = (apsw.CorruptError, apsw.NotADBError)
+"""What says that the file is not as it was written."""
+
+_NOT_WRITTEN = ("JSON cannot hold BLOB values", "malformed JSON")
+"""In the message of an error that only a damaged value can have caused."""
+
 Answer = TypeVar("Answer")
 
 
@@ -43,22 +56,24 @@ class Database:
         self._statements = statements
 
     @classmethod
-    def open(cls, directory: Path, *, vfs: str | None = None) -> Self:
-        """Open the file for writing; make it if there is none.
+    def open(cls, directory: Path, *, name: str = FILE, vfs: str | None = None) -> Self:
+        """Open the file of that name for writing; make it if there is none.
 
         Raises:
             OutboxUnavailable: it is of a newer form, or not ours.
             apsw.Error: the storage failed.
 
         """
-        path = directory / FILE
+        path = directory / name
         # SQLite gives the files beside it the permissions of this one.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         connection = apsw.Connection(str(path), vfs=vfs)
         try:
             connection.set_busy_timeout(5_000)
-            _recognise(connection, path)
+            new = _recognise(connection, path) == 0
             _prepare(connection)
+            if new:
+                sync(directory)  # the file's name is to outlast a power cut too
         except BaseException:
             _close(connection)
             raise
@@ -98,14 +113,78 @@ class Database:
             raise OutboxUnavailable(message)
         return cls(connection, _load_statements())
 
+    @classmethod
+    def damage(cls, directory: Path, monotonic: Callable[[], float], *, vfs: str | None = None) -> str | None:
+        """What is wrong with the file, as far as `LOOK` seconds suffice to see; ``None`` where nothing is seen.
+
+        Changes nothing; what the write-ahead log holds stays there. A file that is not ours, or newer, is for `open`
+        to refuse.
+        """
+        path = directory / FILE
+        frames = wal_frames(path.with_name(f"{FILE}-wal"))
+        if not path.stat().st_size and not frames:
+            return None
+        connection = apsw.Connection(str(path), vfs=vfs)
+        try:
+            connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+            connection.set_busy_timeout(5_000)
+            if int(connection.pragma("schema_version")) and int(connection.pragma("application_id")) != APPLICATION_ID:
+                return None
+            if _cut(path, frames):
+                return "the write-ahead log has a bad frame amid good ones"
+            until = monotonic() + LOOK
+            connection.set_progress_handler(lambda: monotonic() > until, STEPS)
+            if int(connection.pragma("user_version")) == FORMAT:
+                names = cls(connection, _load_statements()).rows("miscounted", str)
+                if names:
+                    return f"the rows are not what was counted: {', '.join(map(repr, names))}"
+            found = connection.execute("pragma integrity_check(1)").get
+            if found != "ok":
+                return str(found)
+        except apsw.InterruptError:
+            return None
+        except (*DAMAGE, apsw.SQLError) as error:
+            return str(error)
+        finally:
+            _close(connection)
+        return None
+
+    @contextmanager
+    def in_bulk(self) -> Generator[apsw.Connection, None, None]:
+        """A transaction that fills a file which nobody has seen yet: without a log, and not fsynced."""
+        self._connection.pragma("journal_mode", "off")
+        self._connection.execute("begin")
+        yield self._connection
+        self._connection.execute("commit")
+        self._connection.pragma("journal_mode", "wal")
+
     def run(self, name: str, **values: object) -> None:
         """Run a named statement. Values other than strings and numbers go in as JSON."""
         self._connection.execute(self._statements[name], _bind(values))
 
     def read(self, name: str, form: type[Answer], **values: object) -> Answer | None:
-        """The one value that a named statement gives, read from JSON; ``None`` where it gives none."""
-        text = self._connection.execute(self._statements[name], _bind(values)).get
-        return None if text is None else msgspec.json.decode(str(text), type=form)
+        """The one value that a named statement gives, read from JSON; ``None`` where it gives none.
+
+        Raises:
+            apsw.CorruptError: what is stored is nothing that was ever written.
+
+        """
+        try:
+            text = self._text(self._statements[name], _bind(values))
+            return None if text is None else msgspec.json.decode(text, type=form)
+        except (msgspec.DecodeError, apsw.SQLError) as error:
+            if isinstance(error, apsw.SQLError) and not any(word in str(error) for word in _NOT_WRITTEN):
+                raise
+            raise apsw.CorruptError(f"{name}: {error}") from None
+
+    def _text(self, statement: str, values: dict[str, Any]) -> str | None:
+        try:
+            text = self._connection.execute(statement, values).get
+        except UnicodeDecodeError:
+            # What one event's damage made unreadable must not hide the others: its checksum tells which one it is.
+            query = statement.strip().removesuffix(";")
+            text = self._connection.execute(f"select cast(({query}) as blob)", values).get.decode("utf-8", "replace")
+        return None if text is None else str(text)
 
     def rows(self, name: str, form: type[Answer], **values: object) -> list[Answer]:
         """The rows that a named statement gives as one JSON list."""
@@ -186,7 +265,8 @@ def _recognise(connection: apsw.Connection, path: Path) -> int:
 
 
 def _prepare(connection: apsw.Connection) -> None:
-    # Takes effect only before the first table is there.
+    # These two take effect only before the first table is there.
+    connection.pragma("page_size", PAGE)
     connection.pragma("auto_vacuum", "incremental")
     connection.pragma("journal_mode", "wal")
     connection.pragma("synchronous", "full")
@@ -198,6 +278,33 @@ def _prepare(connection: apsw.Connection) -> None:
         _bring_to(connection, FORMAT, "sqlite_schema.sql")
     for newer in range(form + 1, FORMAT + 1) if form else ():
         _bring_to(connection, newer, f"sqlite_upgrade_{newer}.sql")
+
+
+def _cut(path: Path, frames: Sequence[Frame]) -> bool:
+    """Whether SQLite stops reading the log before a commit that was fsynced: another was begun after it.
+
+    How far it reads stands in the log's index (https://www.sqlite.org/walformat.html, "mxFrame").
+    """
+    index = path.with_name(f"{path.name}-shm")
+    if not frames or not index.exists():
+        return False
+    reached = int.from_bytes(index.read_bytes()[16:20], sys.byteorder)
+    beyond = [frame for frame in frames if frame.place >= reached]
+    return any(frame.commit for frame in beyond[:-1])
+
+
+def sync(path: Path) -> None:
+    """Fsync a file or a directory.
+
+    Raises:
+        OSError: the storage failed.
+
+    """
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
 
 
 def _bring_to(connection: apsw.Connection, form: int, script: str) -> None:

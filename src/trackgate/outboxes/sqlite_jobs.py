@@ -43,7 +43,7 @@ class Append(Job, eq=False):
 
 
 class Take(Job, eq=False):
-    """Answered with a list of ``Handed``."""
+    """Answered with a list of ``Delivery``."""
 
     destination: str
     limit: int
@@ -57,7 +57,7 @@ class TakeLive(Job, eq=False):
 
 
 class TakeHeld(Job, eq=False):
-    """Answered with a list of ``Handed``. ``now`` is ``None`` where every due time counts as reached."""
+    """Answered with a list of ``Delivery``. ``now`` is ``None`` where every due time counts as reached."""
 
     destination: str
     limit: int
@@ -147,9 +147,15 @@ class Handed(Struct, array_like=True):
     live: bool
     size: int
     body: str
+    crc: int | None
 
     def delivery(self, destination: str) -> Delivery:
-        """The value that callers see."""
+        """The value that callers see.
+
+        Raises:
+            msgspec.DecodeError: the event is not what was stored.
+
+        """
         return Delivery(
             seq=self.seq,
             destination=destination,
@@ -171,7 +177,8 @@ class Snapshot(Struct, frozen=True):
     """What the event loop knows without asking, as of one commit.
 
     ``news`` are the destinations that ``take`` might give something for, ``live`` those that ``take_live`` might,
-    ``held`` those with held deliveries; ``trouble`` is why the storage does not answer.
+    ``held`` those with held deliveries; ``trouble`` is why the storage does not answer, ``damaged`` that it will not
+    until it is salvaged.
     """
 
     ledger: Ledger
@@ -179,6 +186,7 @@ class Snapshot(Struct, frozen=True):
     live: frozenset[str] = frozenset()
     held: frozenset[str] = frozenset()
     trouble: str | None = None
+    damaged: bool = False
 
 
 class Answered(Struct, frozen=True):

@@ -67,10 +67,11 @@ select json_array(
 );
 
 -- name: append_events
--- Store events. Rows: seq, id, source, lane, received_at, name, size, log_offset, hops, owed, filtered, body.
-insert into event (seq, id, source, lane, received_at, name, size, log_offset, hops, owed, filtered, body)
+-- Store events. Rows: seq, id, source, lane, received_at, name, size, log_offset, hops, owed, filtered, body,
+-- checksum.
+insert into event (seq, id, source, lane, received_at, name, size, log_offset, hops, owed, filtered, body, crc)
 select value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7,
-    value ->> 8, value ->> 9, value ->> 10, value ->> 11
+    value ->> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12
 from json_each(:rows);
 
 -- name: append_seen
@@ -111,7 +112,7 @@ sized as (
     from next n cross join event e on e.seq = n.seq
 )
 select json_group_array(json_array(
-    seq, lane, size, hops, attempts, returned, behind, log_offset + size, iif(behind, '', body)
+    seq, lane, size, hops, attempts, returned, behind, log_offset + size, iif(behind, '', body), crc
 ) order by seq)
 from sized where before < :bytes;
 
@@ -129,7 +130,7 @@ sized as (
     left join unsettled u on u.destination = :destination and u.seq = e.seq
 )
 select json_group_array(json_array(
-    seq, lane, size, hops, attempts, returned, behind, log_offset + size, iif(behind, '', body)
+    seq, lane, size, hops, attempts, returned, behind, log_offset + size, iif(behind, '', body), crc
 ) order by seq)
 from sized where before < :bytes;
 
@@ -173,12 +174,12 @@ longest_due as (
 ),
 next as (select * from longest_due order by seq limit :limit),
 sized as (
-    select n.*, e.hops, e.body, sum(n.size) over (order by n.seq) - n.size as before,
+    select n.*, e.hops, e.body, e.crc, sum(n.size) over (order by n.seq) - n.size as before,
         exists (select 1 from ahead a where a.destination = n.destination and a.seq = n.seq) as live
     from next n cross join event e on e.seq = n.seq
 )
 select json_group_array(json_array(
-    seq, lane, size, hops, attempts, parks, since, step, aside, live, body
+    seq, lane, size, hops, attempts, parks, since, step, aside, live, body, crc
 ) order by seq)
 from sized where before < :bytes;
 
@@ -565,3 +566,22 @@ select json_object(
 from event e cross join destination d on d.name = :destination
 cross join dead x on x.destination = d.id and x.seq = e.seq
 where e.id = :id and x.dropped_at is null;
+
+-- name: miscounted
+-- The destinations whose rows are not what was counted, and '' where the log is longer than was counted.
+select json_group_array(name) from (
+    select d.name from destination d
+    where coalesce((select sum(iif(counter = 'owed', n, -n)) from tally
+            where kind = 'destination' and name = d.name and counter in ('owed', 'delivered', 'dead', 'dropped')), 0)
+        <> (select count(*) from unsettled where destination = d.id)
+        - (select count(*) from ahead where destination = d.id and seq > d.cursor)
+        + coalesce((
+            select sum((select count(*) from event where owed = m.set_id and seq > d.cursor))
+            from member m where m.destination = d.id
+        ), 0)
+    or coalesce((select n from tally where kind = 'destination' and name = d.name and counter = 'dead'), 0)
+        <> (select count(*) from dead where destination = d.id and dropped_at is null)
+    union all
+    select '' where (select max(seq) from event)
+        > coalesce((select n from tally where kind = 'log' and counter = 'events'), 0)
+);

@@ -96,12 +96,21 @@ NEWEST = (2**62,) * 3
 
 
 def find(database: Database, event_id: str) -> Found | None:
-    """An event by our id, and what became of it at each destination."""
+    """An event by our id, and what became of it at each destination.
+
+    Raises:
+        OutboxUnavailable: it is damaged.
+
+    """
     row = database.read("find", _Found, id=event_id)
     if row is None:
         return None
+    try:
+        event = msgspec.json.decode(row.body, type=Event)
+    except msgspec.DecodeError:
+        raise OutboxUnavailable(f"the event {event_id} is damaged: what is stored of it cannot be read") from None
     return Found(
-        event=msgspec.json.decode(row.body, type=Event),
+        event=event,
         owed=row.owed,
         filtered=row.filtered,
         fates=row.fates,

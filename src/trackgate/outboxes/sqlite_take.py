@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import apsw
 from msgspec import Struct
 
+from trackgate.outboxes.sqlite_checksum import sound
 from trackgate.outboxes.sqlite_jobs import Handed, Take, TakeHeld, TakeLive
 from trackgate.outboxes.sqlite_live import find_live, is_backlog
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from trackgate.outbox import Delivery
     from trackgate.outboxes.sqlite_books import Account, Books
     from trackgate.outboxes.sqlite_database import Database
 
@@ -40,6 +43,7 @@ class _Next(Struct, array_like=True):
     behind: int
     end: int
     body: str
+    crc: int | None
 
 
 class _Waiting(Struct, array_like=True):
@@ -56,11 +60,12 @@ class _Waiting(Struct, array_like=True):
     aside: int
     live: int
     body: str
+    crc: int | None
 
 
 def hand_out(
     database: Database, books: Books, jobs: Sequence[Take | TakeLive | TakeHeld], hand: int, now: int
-) -> list[list[Handed]]:
+) -> list[list[Delivery]]:
     """Hand deliveries out: they count as started once the transaction is committed.
 
     Args:
@@ -71,23 +76,28 @@ def hand_out(
         now: microseconds.
 
     """
-    answers: list[list[Handed]] = []
+    answers: list[list[Delivery]] = []
     cursors = {account.id: account.cursor for account in books.accounts.values()}
     for job in jobs:
         account = books.accounts.get(job.destination)
         if account is None:
             answers.append([])
-        elif isinstance(job, TakeHeld):
-            answers.append(_take_held(database, account, job, hand))
-        elif isinstance(job, TakeLive):
-            answers.append(_take_live(database, books, account, job.limit, hand, now))
         else:
-            answers.append(_take(database, books, account, job.limit, hand, now))
+            answers.append(sound(database, books, account, _taken(database, books, account, job, hand, now), now))
     moved = [(one.id, one.cursor) for one in books.accounts.values() if one.cursor != cursors[one.id]]
     if moved:
         database.run("move_cursors", rows=moved)
         database.run("pass_ahead", rows=moved, limit=MOST_PASSED)
     return answers
+
+
+def _taken(
+    database: Database, books: Books, account: Account, job: Take | TakeLive | TakeHeld, hand: int, now: int
+) -> list[Handed]:
+    if isinstance(job, TakeHeld):
+        return _take_held(database, account, job, hand)
+    take = _take_live if isinstance(job, TakeLive) else _take
+    return take(database, books, account, job.limit, hand, now)
 
 
 def _take(database: Database, books: Books, account: Account, limit: int, hand: int, now: int) -> list[Handed]:
@@ -130,7 +140,7 @@ def _hand(
 ) -> list[Handed]:
     """Mark what is handed out, and let what has to wait behind its lane do so."""
     if not rows:
-        return []
+        raise apsw.CorruptError(f"{account.name} is owed events that the log does not hold")
     marks = [
         (account.id, row.seq, row.lane, row.size, 0 if row.behind else hand, row.behind, row.attempts + 1 - row.behind)
         for row in rows
@@ -148,11 +158,25 @@ def _hand(
         account.cursor, account.fresh_from = books.last_seq, None
     if not is_backlog(books, account):
         account.tail = None
-    return [
-        Handed(row.seq, row.lane, row.hops, row.attempts, False, 0, None, None, False, live, row.size, row.body)  # noqa: FBT003
-        for row in rows
-        if not row.behind
-    ]
+    return [_untried(row, live=live) for row in rows if not row.behind]
+
+
+def _untried(row: _Next, *, live: bool) -> Handed:
+    return Handed(
+        seq=row.seq,
+        lane=row.lane,
+        hops=row.hops,
+        attempts=row.attempts,
+        held=False,
+        parks=0,
+        since=None,
+        step=None,
+        aside=False,
+        live=live,
+        size=row.size,
+        body=row.body,
+        crc=row.crc,
+    )
 
 
 def _take_held(database: Database, account: Account, job: TakeHeld, hand: int) -> list[Handed]:
@@ -185,6 +209,7 @@ def _take_held(database: Database, account: Account, job: TakeHeld, hand: int) -
             bool(row.live),
             row.size,
             row.body,
+            row.crc,
         )
         for row in rows
     ]

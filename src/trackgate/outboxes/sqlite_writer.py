@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from trackgate.outbox import OutboxFull, OutboxUnavailable
 from trackgate.outboxes.sqlite_books import Books
+from trackgate.outboxes.sqlite_database import DAMAGE
 from trackgate.outboxes.sqlite_jobs import Answered, Append, Close, Job, Snapshot, micros
 from trackgate.outboxes.sqlite_sweep import EVERY, Sweep
 from trackgate.outboxes.sqlite_transaction import READS, Terms, read, write
@@ -51,6 +52,7 @@ class Writer:
 
     Args:
         reopen: opens the file, now and again after each failure.
+        mark: has the next start salvage the file.
         room: the free space.
         clock: the time.
         limits: as configured.
@@ -62,6 +64,7 @@ class Writer:
     def __init__(
         self,
         reopen: Callable[[], Database],
+        mark: Callable[[], None],
         room: Room,
         clock: Clock,
         limits: Limits,
@@ -69,6 +72,7 @@ class Writer:
         say: Callable[..., None],
     ) -> None:
         self._reopen = reopen
+        self._mark = mark
         self._room = room
         self._clock = clock
         self._limits = limits
@@ -86,6 +90,7 @@ class Writer:
         self._pause = FIRST_PAUSE
         self._retry_at = 0.0
         self._trouble: str | None = None
+        self._damaged = False
         database = reopen()
         self._database: Database | None = database
         self._books = self._load(database, "let_go")
@@ -143,6 +148,8 @@ class Writer:
     def _patience(self) -> float:
         """Seconds until there is something to do without a request."""
         now = self._clock.monotonic()
+        if self._damaged:
+            return EVERY
         if self._database is None:
             return max(self._retry_at - now, 0.0)
         at = now if self._sweeping else self._next_sweep
@@ -190,6 +197,9 @@ class Writer:
         if writes:
             database.commit()
             self._hand += 1  # the end of this one is known: a failure that comes later undoes nothing of it
+            for destination, seq in self._books.damaged:
+                self._say("event.damaged", destination=destination, seq=seq, advice="it is among the dead, never sent")
+            self._books.damaged.clear()
         return answers
 
     # --- trouble ------------------------------------------------------------------------------------------------
@@ -239,7 +249,9 @@ class Writer:
 
     def _fail(self, error: apsw.Error) -> None:
         """The storage failed: never trust this connection again."""
-        if self._trouble is None:
+        if isinstance(error, DAMAGE):
+            self._condemn(error)
+        elif self._trouble is None:
             self._trouble = f"the outbox's file cannot be written ({type(error).__name__}): {error}"
             self._say("outbox.failed", error=type(error).__name__, detail=str(error))
         if self._database is not None:
@@ -248,8 +260,21 @@ class Writer:
         self._retry_at = self._clock.monotonic() + self._pause
         self._pause = min(self._pause * 2, LONGEST_PAUSE)
 
+    def _condemn(self, error: apsw.Error) -> None:
+        """The file is damaged: it is never written again, and the program ends, so that the next start salvages it."""
+        if self._damaged:
+            return
+        self._damaged = True
+        self._trouble = f"the outbox's file is damaged ({error}); the next start salvages what can be read"
+        self._say("outbox.damaged", error=type(error).__name__, detail=str(error))
+        try:
+            self._mark()
+        except OSError as unmarked:
+            self._say("outbox.failed", error=type(unmarked).__name__, detail=str(unmarked))
+        self._publish(Answered([], replace(self._committed, trouble=self._trouble, damaged=True)))
+
     def _recover(self) -> None:
-        if self._clock.monotonic() < self._retry_at:
+        if self._damaged or self._clock.monotonic() < self._retry_at:
             return
         try:
             database = self._database = self._reopen()
@@ -267,7 +292,7 @@ class Writer:
             self._publish(Answered([], self._snapshot()))
 
     def _unavailable(self) -> OutboxUnavailable:
-        return OutboxUnavailable(f"{self._trouble}; it is tried again")
+        return OutboxUnavailable(self._trouble if self._damaged else f"{self._trouble}; it is tried again")
 
     # --- in quiet moments ---------------------------------------------------------------------------------------
 
@@ -318,7 +343,7 @@ class Writer:
         """As of the last commit: after a failure, until they are loaded anew, the books may hold what never was."""
         if self._database is not None:
             self._committed = self._books.snapshot(self._limits.max_backlog)
-        return replace(self._committed, trouble=self._trouble)
+        return replace(self._committed, trouble=self._trouble, damaged=self._damaged)
 
     def _load(self, database: Database, first: str | None = None, **values: object) -> Books:
         """The books as the file has them, after the given statement."""

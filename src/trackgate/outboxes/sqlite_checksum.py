@@ -1,0 +1,71 @@
+"""A checksum with every stored event, so that a damaged one is known before it is handed out.
+
+It covers the body and what decides whose turn it is: the number in the log, the lane, the hops and the size. It leaves
+out which destinations are owed, because `move` rewrites that; the index by destination says it a second time, and the
+check at the start compares the two. The row's id, source, name and time are in the body as well.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from trackgate.outboxes.sqlite_jobs import Handed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from trackgate.outbox import Delivery
+    from trackgate.outboxes.sqlite_books import Account, Books
+    from trackgate.outboxes.sqlite_database import Database
+
+DAMAGED = "damaged"
+"""Why a delivery is dead whose event is not as it was stored."""
+
+
+def checksum(seq: int, lane: int, hops: int, size: int, body: bytes) -> int:
+    """The checksum of an event's row."""
+    return zlib.crc32(body, zlib.crc32(b"%d %d %d %d " % (seq, lane, hops, size)))
+
+
+def sound(database: Database, books: Books, account: Account, handed: Sequence[Handed], now: int) -> list[Delivery]:
+    """Those of the deliveries whose events are as they were stored; the others die on the spot, with a reason.
+
+    Args:
+        database: inside the transaction that hands them out.
+        books: change with it, and remember what was found.
+        account: of the destination.
+        handed: marked as handed out.
+        now: microseconds.
+
+    """
+    deliveries: list[Delivery] = []
+    damaged: list[tuple[Handed, str]] = []
+    for one in handed:
+        try:
+            if one.crc is not None and one.crc != checksum(one.seq, one.lane, one.hops, one.size, one.body.encode()):
+                damaged.append((one, "the stored event does not match its checksum"))
+            else:
+                deliveries.append(one.delivery(account.name))
+        except msgspec.DecodeError as error:
+            damaged.append((one, f"the stored event cannot be read: {error}"))
+    if damaged:
+        _bury(database, books, account, damaged, now)
+    return deliveries
+
+
+def _bury(database: Database, books: Books, account: Account, damaged: Sequence[tuple[Handed, str]], now: int) -> None:
+    database.run("settle", rows=[(account.id, one.seq) for one, _ in damaged])
+    database.run("bury", rows=[(account.id, one.seq, DAMAGED, detail) for one, detail in damaged], at=now)
+    for one, _ in damaged:
+        books.count("destination", account.name, "dead")
+        books.count("destination", account.name, "waiting_bytes", -one.size)
+        books.damaged.append((account.name, one.seq))
+        books.stale_oldest = True
+        account.unsettled -= 1
+        account.bytes -= one.size
+        account.held -= one.held
+    if lanes := {(account.id, one.lane) for one, _ in damaged if one.held}:
+        database.run("order_lanes", rows=sorted(lanes), now=now)
