@@ -56,4 +56,5 @@ def test_however_many_commits_there_are_a_minute_of_samples_is_kept():
     for commit in range(20_000):
         metered.at(commit / 100, commit)
     assert len(metered.meter._samples) <= 63
+    assert metered.rate(200) == pytest.approx(100, rel=0.02)
     assert metered.meter.rate("nowhere") == 0
