@@ -154,7 +154,7 @@ async def _here(config: Config, data: Path, *, changes: bool) -> AsyncGenerator[
     _check_there(data)
     clock = SystemClock()
     log, writer = configure(STDERR, clock, level="warning")
-    outbox = await open_outbox(data, config.server, clock, log) if changes else None
+    outbox = await open_outbox(data, config, clock, log) if changes else None
     try:
         operator = Operator(
             lambda: SqliteReader(data),
