@@ -12,9 +12,10 @@ import structlog
 from structlog.testing import capture_logs
 
 from trackgate import vendors
-from trackgate.app import LARGEST_BACKLOG, Gateway, PartEnded, backlog_limit
+from trackgate.app import Gateway, PartEnded
 from trackgate.clock import SystemClock
 from trackgate.config import Config, Server, load
+from trackgate.data import LARGEST_BACKLOG, backlog_limit
 from trackgate.deliver.worker import Worker
 from trackgate.units import Duration
 from trackgate.vendor import Target

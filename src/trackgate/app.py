@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
 from contextlib import AsyncExitStack
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import asdict, replace
 from uuid_utils import uuid7
 
-from trackgate import vendors
+from trackgate import data, vendors
 from trackgate.backlog import BacklogWatch, Filling, SheddingBegan, SheddingEnded
 from trackgate.clients.pyreqwest_engine import PyreqwestClient
 from trackgate.deliver.send import Sender
@@ -26,9 +24,14 @@ from trackgate.ingest.intake import Intake
 from trackgate.ingest.refusals import Refusals
 from trackgate.ingest.web import build
 from trackgate.metrics import Metrics
-from trackgate.outbox import Standing
-from trackgate.outboxes.sqlite import SqliteOutbox
-from trackgate.outboxes.sqlite_limits import Limits
+from trackgate.operate.control_socket import listening
+from trackgate.operate.meter import Meter
+from trackgate.operate.operator import Operator, Running
+from trackgate.operate.tally import GONE
+from trackgate.operate.tokens import Guarded
+from trackgate.operate.web import build as build_operators
+from trackgate.outbox import OutboxUnavailable, Standing
+from trackgate.outboxes.sqlite_reader import SqliteReader
 from trackgate.routing import Router
 from trackgate.sandbox import build as build_sandbox
 from trackgate.server import Bounds, Server, address_of, bind
@@ -36,15 +39,14 @@ from trackgate.server import Bounds, Server, address_of, bind
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from litestar import Litestar
     from structlog.typing import FilteringBoundLogger
 
     from trackgate.address import Address
     from trackgate.config import Config, Destination
     from trackgate.model import Clock
     from trackgate.outbox import Ledger, Outbox
-
-LARGEST_BACKLOG = 10 * 2**30
-"""Bytes: the default of ``server.max_backlog`` is no more than this."""
+    from trackgate.outboxes.sqlite import SqliteOutbox
 
 BACKLOG_EVENTS = {
     Filling: "backlog.filling",
@@ -55,11 +57,11 @@ BACKLOG_EVENTS = {
 SHARE_OF_GRACE = 0.45
 """Of ``server.grace``: for the callers, then for the deliveries in flight; the rest is for closing the outbox."""
 
-SANDBOX_DATA = "sandbox"
-"""The folder in ``server.data`` for the outbox of ``serve --sandbox``: it never touches real data."""
+OPERATORS = 16
+"""Connections to the control socket that are served at a time."""
 
-GONE = "not in routes.toml"
-"""Why a destination is parked that has a queue and is configured no more."""
+PROBE_PATIENCE = 5.0
+"""Seconds that whoever asks for a probe waits beyond the timeout of its call."""
 
 
 class PartEnded(Exception):  # noqa: N818 - what happened
@@ -109,8 +111,10 @@ class Gateway:
             sandbox_at = await self._start_sandbox(stack)
             destinations = self._destinations(sandbox_at)
             outbox = await self._open_outbox(stack)
+            operators = build_operators(self._operator(outbox), self._clock)
+            await self._serve_operators(stack, operators)
             running = await self._start_workers(stack, destinations, outbox)
-            server = self._server(outbox)
+            server = self._server(outbox, Guarded(operators, self._config.server))
             serving = asyncio.create_task(server.serve(sockets=[listener]))
             damage = asyncio.create_task(outbox.until_damaged())
             stack.callback(damage.cancel)
@@ -118,7 +122,7 @@ class Gateway:
                 task.add_done_callback(lambda _: signalled.set())
             self._phase = "ready"
             address = str(address_of(listener))
-            self._log.info("gateway.started", listen=address, sandbox=sandbox_at, data=str(self._data()))
+            self._log.info("gateway.started", listen=address, sandbox=sandbox_at, data=str(self._data))
             announce(address, sandbox_at)
             await signalled.wait()
             ended = [task for task in (serving, damage, *running) if task.done()]
@@ -150,39 +154,40 @@ class Gateway:
             for name, destination in self._config.destinations.items()
         }
 
-    def _data(self) -> Path:
-        data = Path(self._config.server.data)
-        return data / SANDBOX_DATA if self._sandbox is not None else data
-
     async def _open_outbox(self, stack: AsyncExitStack) -> SqliteOutbox:
-        server = self._config.server
-        data = self._data()
-        for folder in (Path(server.data), data):  # `mode` is for the last part of a path only
-            try:
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            except OSError as error:
-                raise OSError(
-                    f"the data directory {folder} cannot be made ({error.strerror}): name another as server.data"
-                ) from None
-        outbox = await SqliteOutbox.open(
-            data,
-            self._clock,
-            Limits(
-                max_backlog=server.max_backlog or backlog_limit(data),
-                min_free=server.min_free,
-                retention=server.retention,
-                dead_retention=server.dead_retention,
-                dedupe_window=server.dedupe_window,
-                backlogs={name: destination.backlog for name, destination in self._config.destinations.items()},
-            ),
-            on_commit=self._committed,
-            log=self._log,
+        self._data = data.make(self._config.server, sandbox=self._sandbox is not None)
+        outbox = await data.open_outbox(
+            self._data, self._config, self._clock, self._log, lambda seconds, _: self._committed(outbox, seconds)
         )
         stack.push_async_callback(outbox.close)
         self._metrics = Metrics(outbox.ledger, self._in_flight, self._clock)
+        self._meter = Meter(outbox.ledger(), self._clock)
         outbox.on_append(lambda owed: self._appended(outbox, owed))
         outbox.on_retry(self._retried)
         return outbox
+
+    async def _serve_operators(self, stack: AsyncExitStack, operators: Litestar) -> None:
+        """On the control socket, from before the workers start until they have stopped."""
+        try:
+            listener = stack.enter_context(listening(self._data))
+        except OSError as error:
+            advice = "`trackgate status` and its like cannot reach this gateway; give it a shorter `server.data`"
+            self._log.warning("control.unavailable", error=error.strerror or str(error), advice=advice)
+            return
+        server = Server(operators, Bounds(connections=OPERATORS), grace=1)
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        stack.push_async_callback(_stop_server, server, serving)
+
+    def _operator(self, outbox: SqliteOutbox) -> Operator:
+        return Operator(
+            lambda: SqliteReader(self._data),
+            outbox,
+            sources=self._config.sources,
+            destinations=self._config.destinations,
+            running=Running(phase=lambda: self._phase, rate=self._meter.rate, probe=self._probe),
+            clock=self._clock,
+            log=self._log,
+        )
 
     async def _start_workers(
         self, stack: AsyncExitStack, destinations: Mapping[str, Destination], outbox: Outbox
@@ -190,8 +195,15 @@ class Gateway:
         known = outbox.ledger().destinations
         running: list[asyncio.Task[None]] = []
         for name in known.keys() - destinations.keys():
-            if known[name].waiting:
-                self._log.warning("destination.parked", destination=name, reason=GONE, waiting=known[name].waiting)
+            if known[name].waiting or known[name].dead:
+                self._log.warning(
+                    "destination.parked",
+                    destination=name,
+                    reason=GONE,
+                    waiting=known[name].waiting,
+                    dead=known[name].dead,
+                    advice=f"put it back, or: trackgate move {name} NEW",
+                )
             await outbox.stand(
                 name, replace(known[name].standing, state="parked", reason=GONE, since=self._clock.now())
             )
@@ -228,7 +240,7 @@ class Gateway:
         if running:
             await asyncio.wait(running)
 
-    def _server(self, outbox: SqliteOutbox) -> Server:
+    def _server(self, outbox: SqliteOutbox, operators: Guarded) -> Server:
         server = self._config.server
         filters = {name: destination.filters for name, destination in self._config.destinations.items()}
         intake = Intake(
@@ -257,9 +269,8 @@ class Gateway:
             spared=frozenset({b"/livez"}),
             on_refusal=Refusals(self._clock, self._log, self._metrics),
         )
-        return Server(
-            build(edge, lambda: self._ready(outbox), self._metrics.render), bounds, server.grace * SHARE_OF_GRACE
-        )
+        app = build(edge, operators, lambda: self._ready(outbox), self._metrics.render)
+        return Server(app, bounds, server.grace * SHARE_OF_GRACE)
 
     # --- seen from outside ------------------------------------------------------------------------------------
 
@@ -279,8 +290,15 @@ class Gateway:
     def _in_flight(self) -> dict[str, int]:
         return {name: worker.in_flight for name, worker in self._workers.items()}
 
-    def _committed(self, seconds: float, _rows: int) -> None:
+    async def _probe(self, name: str) -> Standing:
+        if name not in self._workers:
+            raise OutboxUnavailable("the gateway is still starting: ask again")
+        patience = self._config.destinations[name].timeout + PROBE_PATIENCE
+        return await self._workers[name].probe_now(patience)
+
+    def _committed(self, outbox: SqliteOutbox, seconds: float) -> None:
         self._metrics.committed(seconds)
+        self._meter.note(outbox.ledger())
 
     def _appended(self, outbox: Outbox, owed: frozenset[str]) -> None:
         """After a commit that owes something: wake those who deliver it, and see whether the backlog fills."""
@@ -292,12 +310,6 @@ class Gateway:
     def _retried(self, names: frozenset[str]) -> None:
         for name in names & self._workers.keys():
             self._workers[name].wake(held=True)
-
-
-def backlog_limit(data: Path) -> int:
-    """Bytes: half of the space for the outbox. What it fills counts too, or a restart amid an outage would halve it."""
-    filled = sum(file.stat().st_size for file in data.iterdir() if file.is_file())
-    return min((shutil.disk_usage(data).free + filled) // 2, LARGEST_BACKLOG)
 
 
 def _mint() -> str:

@@ -74,7 +74,11 @@ def gateway(shelf, *sources, **options):
         body_timeout=options.get("body_timeout", 5.0),
         marks={},
     )
-    return build(edge, lambda: (True, {"status": "ready"}), metrics.render)
+    return build(edge, _nobody, lambda: (True, {"status": "ready"}), metrics.render)
+
+
+async def _nobody(_scope, _receive, _send):
+    raise AssertionError("no operator is asked here")
 
 
 def ask(app, method, url, **request):

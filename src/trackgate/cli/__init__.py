@@ -7,10 +7,14 @@ from importlib.metadata import version
 import click
 
 from trackgate.cli.check import check
+from trackgate.cli.dead import dead
+from trackgate.cli.destinations import drop, move, resume
 from trackgate.cli.explain import explain
+from trackgate.cli.find import find
 from trackgate.cli.health import health
 from trackgate.cli.sandbox import sandbox
 from trackgate.cli.serve import serve
+from trackgate.cli.status import status
 from trackgate.cli.trying import try_source
 
 
@@ -24,5 +28,5 @@ def main() -> None:
     """
 
 
-for command in (serve, check, sandbox, explain, try_source, health):
+for command in (serve, check, sandbox, explain, try_source, health, status, find, dead, resume, move, drop):
     main.add_command(command)

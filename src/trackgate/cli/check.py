@@ -9,10 +9,16 @@ from typing import TYPE_CHECKING
 import click
 
 from trackgate.cli.configured import WRONG, config_option, read
-from trackgate.config import describe
+from trackgate.cli.tables import count
+from trackgate.config import Fault, describe
+from trackgate.outbox import OutboxError
+from trackgate.outboxes.sqlite_database import FILE
+from trackgate.outboxes.sqlite_reader import SqliteReader
 
 if TYPE_CHECKING:
-    from collections.abc import Sized
+    from collections.abc import Iterator, Sized
+
+    from trackgate.config import Config
 
 
 @click.command(short_help="Find everything that is wrong with routes.toml.")
@@ -21,9 +27,13 @@ if TYPE_CHECKING:
 def check(path: Path, *, strict: bool) -> None:
     """Read routes.toml and name everything that is wrong with it, each with its line.
 
+    Where the data directory is there, what waits in it for a destination that the file does not name is told too.
+
     Exits 0 where it can be used, 1 where it has warnings (with --strict), 2 where it has errors.
     """
     config, faults = read(path, {})
+    if config is not None:
+        faults = (*faults, *_left_behind(config))
     if faults:
         click.echo(describe(faults), err=True)
     if config is None:
@@ -36,6 +46,25 @@ def check(path: Path, *, strict: bool) -> None:
     )
     if strict and warnings:
         sys.exit(1)
+
+
+def _left_behind(config: Config) -> Iterator[Fault]:
+    """A warning for each destination that has left the file, and has something in the outbox."""
+    if not (config.server.data / FILE).exists():
+        return
+    try:
+        with SqliteReader(config.server.data) as reader:
+            tallies = reader.ledger().destinations
+    except OutboxError as error:
+        yield Fault("warning", str(config.path), None, "server.data", str(error))
+        return
+    for name, tally in tallies.items():
+        if name not in config.destinations and (tally.waiting or tally.dead):
+            words = f"{count(tally.waiting, 'event')} wait{'s' * (tally.waiting == 1)} for it"
+            if tally.dead:
+                words += f" ({count(tally.dead)} more are dead)"
+            advice = f"put it back, or `trackgate move {name} NEW`"
+            yield Fault("warning", str(config.path), None, "", f"`{name}` is not in this file and {words}: {advice}")
 
 
 def _count(things: Sized, word: str) -> str:

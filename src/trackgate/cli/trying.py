@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import click
 import httpx
 
-from trackgate.app import SANDBOX_DATA
 from trackgate.cli.configured import config_option, usable
 from trackgate.curl import curl
+from trackgate.data import directory
 from trackgate.explain import going
 from trackgate.headers import EVENT_ID, SANDBOX
 from trackgate.outbox import OutboxError, Standing
@@ -55,9 +55,9 @@ def try_source(path: Path, source: str, listen: str | None, wait: float) -> None
         click.echo(f"{call.url} is answered by something that is not Trackgate", err=True)
         sys.exit(1)
     click.echo(f"  event {event_id}")
-    data = Path(config.server.data)
+    data = directory(config.server, sandbox=SANDBOX in reply.headers)
     try:
-        found, standings = _watch(data / SANDBOX_DATA if SANDBOX in reply.headers else data, event_id, wait)
+        found, standings = _watch(data, event_id, wait)
     except OutboxError as error:
         click.echo(f"the event is stored, but cannot be watched from here: {error}", err=True)
         sys.exit(1)

@@ -26,7 +26,7 @@ from msgspec.inspect import (
     VarTupleType,
 )
 
-from trackgate.config.secret import Secret
+from trackgate.config.secret import Secret, SecretUnreadable
 from trackgate.units import DURATION, RATE, SIZE, Duration, Rate, Size
 
 Json = dict[str, Any]
@@ -179,6 +179,16 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
 
 
+def _secret(text: str) -> Secret:
+    """One that a variable holds as it is."""
+    secret = Secret(text)
+    try:
+        secret.credential()
+    except SecretUnreadable as error:
+        raise ValueError(str(error)) from None
+    return secret
+
+
 _TEXT: Json = {"type": "string", "minLength": 1}
 
 STRING = Scalar(name="string", schema=_TEXT, take=_check(lambda value: isinstance(value, str), "a string"))
@@ -199,5 +209,7 @@ NUMBER = Scalar(
 SECRET = Scalar(
     name="secret",
     schema=_TEXT,
-    take=_check(lambda value: isinstance(value, str), 'a string such as "${NAME}" or "${file:/run/secrets/name}"'),
+    take=_check(
+        lambda value: isinstance(value, str), 'a string such as "${NAME}" or "${file:/run/secrets/name}"', _secret
+    ),
 )

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from trackgate.address import Address
 from trackgate.config.kinds import kind_of
 from trackgate.config.reading import Broken, Scope, fields_of, from_text, read_table
+from trackgate.config.secret import PLAIN, Secret
 from trackgate.config.tables import Server
 
 if TYPE_CHECKING:
@@ -43,6 +44,9 @@ def build_server(raw: object, overrides: Overrides, scope: Scope) -> Server:
     values: dict[str, Any] = {}
     with suppress(Broken):
         values.update(read_table(raw, fields, ("server",), scope).values)
+    for key, value in values.items():
+        if isinstance(value, Secret) and value.literal:
+            scope.faults.warn(("server", key), PLAIN)
     for key, (place, text) in overrides.items():
         try:
             values[key] = from_text(text, kind_of(fields[key].type))

@@ -60,6 +60,11 @@ class Server(Struct, frozen=True, kw_only=True):
     """Connections that are open at a time; more are turned away with a 503."""
     grace: Annotated[Duration, OrZero] = Duration(20)
     """How long SIGTERM waits for what is in flight. Less than what the platform allows (Kubernetes: 30 s)."""
+    read_token: Secret | None = None
+    """What operators show (`Authorization: Bearer ...`) to look at the gateway over HTTP, at `/-/`. Unset: they cannot;
+    the commands beside the gateway need none."""
+    act_token: Secret | None = None
+    """As `read_token`, for what changes something too: `/-/dead/retry`, `/-/destinations/NAME/move`, ..."""
     log_format: Literal["auto", "json", "console"] = "auto"
     """`auto` is `console` on a terminal and `json` elsewhere."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -78,6 +78,7 @@ class Worker:
         self._stopping = False
         self._fresh_probes = 0
         self._ended = asyncio.Event()
+        self._probed = asyncio.Event()
         self._target = plan.target()
         self._health = at_start(Standing(), plan.concurrency, self._moment())
 
@@ -90,6 +91,16 @@ class Worker:
         """There may be something to do; ``held``: among what is held."""
         self._window.timer.stale |= held
         self._news.set()
+
+    async def probe_now(self, patience: float) -> Standing:
+        """Try a stopped destination with one delivery, if one waits; how it stands then, or after so many seconds."""
+        if not self._health.up:
+            self._probed.clear()
+            self._health = replace(self._health, probe_at=self._clock.monotonic())
+            self.wake()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._probed.wait(), patience)
+        return self._health.standing
 
     async def run(self, standing: Standing) -> None:
         """Deliver until ``stop``. ``standing`` is how the destination stood when we last knew."""
@@ -146,6 +157,8 @@ class Worker:
         self._renew_target()
         fresh = self._health.probes % (2 if self._fresh_probes < FRESH_PROBES else FRESH_LATER) == 0
         found = await self._find(fresh=fresh) or await self._find(fresh=not fresh)
+        if not found:
+            self._probed.set()
         return self._plan.policy.probe if found else IDLE
 
     async def _find(self, *, fresh: bool) -> bool:
@@ -204,6 +217,7 @@ class Worker:
             await self._stand(before, after)
         finally:
             self._window.lanes.release(delivery)
+            self._probed.set()
             if (
                 self._launch() < IDLE
                 or self._window.timer.stale

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import unquote
 
 import msgspec
 from litestar import Litestar, MediaType, Response, asgi, get
@@ -12,18 +13,25 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from litestar import Request
-    from litestar.types import HTTPScope, Receive, Scope, Send
+    from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
     from trackgate.ingest.asgi import Edge
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def build(edge: Edge, ready: Callable[[], tuple[bool, dict[str, Any]]], metrics: Callable[[], bytes]) -> Litestar:
+OPERATORS = b"/-/"
+"""What the operators' paths begin with."""
+
+
+def build(
+    edge: Edge, operators: ASGIApp, ready: Callable[[], tuple[bool, dict[str, Any]]], metrics: Callable[[], bytes]
+) -> Litestar:
     """Put the application together.
 
     Args:
         edge: answers every vendor's path.
+        operators: answers what begins with `/-/`.
         ready: whether new events are taken, and the detail that the reply shows.
         metrics: the Prometheus text.
 
@@ -43,11 +51,16 @@ def build(edge: Edge, ready: Callable[[], tuple[bool, dict[str, Any]]], metrics:
         return Response(metrics(), media_type=METRICS_TYPE)
 
     @asgi("/", is_mount=True, copy_scope=False)
-    async def vendors(scope: Scope, receive: Receive, send: Send) -> None:
-        await edge(cast("HTTPScope", scope), receive, send)  # the server speaks no WebSocket
+    async def others(scope: Scope, receive: Receive, send: Send) -> None:
+        call = cast("HTTPScope", scope)  # the server speaks no WebSocket
+        if call["raw_path"].startswith(OPERATORS):
+            # An app of its own, which finds the path as it came: this mount has taken its first slash off.
+            await operators({**call, "path": unquote(call["raw_path"].decode("latin-1")), "state": {}}, receive, send)
+        else:
+            await edge(call, receive, send)
 
     return Litestar(
-        route_handlers=[livez, readyz, show_metrics, vendors],
+        route_handlers=[livez, readyz, show_metrics, others],
         openapi_config=None,
         logging_config=None,
         exception_handlers={HTTPException: _refused},

@@ -6,7 +6,6 @@
     masking     headers as they may be shown
     memory      what came, the newest of it, and counts that are never lost
     failures    the failures that it was told to make
-    asking      reading what an operator asks
     index       the page that says all this to whoever comes by
     control     the operator's calls, at ``/-/``
     web         the app: the vendors at ``/{vendor}`` beside them

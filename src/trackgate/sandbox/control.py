@@ -9,7 +9,7 @@ from litestar import Litestar, MediaType, Request, Response, delete, get, post
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException
 
-from trackgate.sandbox.asking import Mistaken, from_body, from_query
+from trackgate.asking import Mistaken, from_body, from_query
 from trackgate.sandbox.emulator import Emulator
 from trackgate.sandbox.failures import WORDS, FailureOrder
 from trackgate.sandbox.index import index, page

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct, structs
 
-from trackgate.sandbox.asking import Mistaken
+from trackgate.asking import Mistaken
 from trackgate.units import Duration
 
 if TYPE_CHECKING:

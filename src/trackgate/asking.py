@@ -16,10 +16,11 @@ Asked = TypeVar("Asked", bound=Struct)
 
 _AT = re.compile(r" - at `\$\.?([^`]*)`$")
 _UNKNOWN = re.compile(r"unknown field `([^`]*)`")
+_MISSING = re.compile(r"missing required field `([^`]*)`")
 
 
 class Mistaken(Exception):  # noqa: N818 - said to an operator, who made a mistake
-    """A request to the sandbox itself that it cannot follow; ``field`` is at fault, if one is."""
+    """A request that cannot be followed as it stands; ``field`` (dotted) is at fault, if one is."""
 
     def __init__(self, field: str | None, message: str) -> None:
         super().__init__(message)
@@ -33,7 +34,7 @@ def from_query(query: bytes, into: type[Asked], words: Mapping[str, str]) -> Ask
     try:
         return msgspec.convert(fields, into, strict=False)
     except msgspec.ValidationError as error:
-        raise _mistaken(error, into, words) from None
+        raise mistaken(str(error), words) from None
 
 
 def from_body(body: bytes, into: type[Asked], words: Mapping[str, str]) -> Asked:
@@ -51,21 +52,43 @@ def from_body(body: bytes, into: type[Asked], words: Mapping[str, str]) -> Asked
     try:
         return msgspec.json.decode(body, type=into)
     except msgspec.ValidationError as error:
-        raise _mistaken(error, into, words) from None
+        raise mistaken(str(error), words) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        known = ", ".join(into.__struct_encode_fields__)
-        raise Mistaken(None, f"The body must be a JSON object with any of: {known}.") from None
+        raise no_object(words) from None
 
 
-def _mistaken(error: msgspec.ValidationError, into: type[Struct], words: Mapping[str, str]) -> Mistaken:
-    place = _AT.search(str(error))
+def no_object(words: Mapping[str, str]) -> Mistaken:
+    """What to say of a body that is none."""
+    return Mistaken(None, f"The body must be a JSON object with any of: {_among(words)}.")
+
+
+def mistaken(complaint: str, words: Mapping[str, str]) -> Mistaken:
+    """A complaint of msgspec's, in words that say what to do.
+
+    Args:
+        complaint: with its place in the value, ``... - at `$.match.event` ``.
+        words: field (dotted) -> what it must be.
+
+    """
+    place = _AT.search(complaint)
     field = place[1] if place else ""
-    if unknown := _UNKNOWN.search(str(error)):
-        name = f"{field}.{unknown[1]}".lstrip(".")
-        prefix = f"{field}." if field else ""
-        known = [word.removeprefix(prefix) for word in words if word.startswith(prefix)]
-        among = ", ".join(word for word in known if "." not in word)
-        return Mistaken(name, f"`{name}` is not known here; known are: {among}.")
+    prefix = f"{field}." if field else ""
+    if unknown := _UNKNOWN.search(complaint):
+        return not_known(prefix + unknown[1], words)
+    if missing := _MISSING.search(complaint):
+        field = prefix + missing[1]
     if field not in words:
-        return Mistaken(None, f"It must be a JSON object with any of: {', '.join(into.__struct_encode_fields__)}.")
+        return no_object(words)
     return Mistaken(field, f"`{field}` must be {words[field]}.")
+
+
+def not_known(field: str, words: Mapping[str, str]) -> Mistaken:
+    """What to say of a field (dotted) that is none of ours."""
+    prefix = field[: field.rfind(".") + 1]
+    known = [word.removeprefix(prefix) for word in words if word.startswith(prefix)]
+    among = ", ".join(word for word in known if "." not in word)
+    return Mistaken(field, f"`{field}` is not known here; known are: {among}.")
+
+
+def _among(words: Mapping[str, str]) -> str:
+    return ", ".join(word for word in words if "." not in word)

@@ -1,0 +1,197 @@
+"""How the operators' commands reach the outbox: by the running gateway's control socket, else in this process.
+
+Both ways speak the same HTTP to the same app, so that a command is written once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+import httpx
+import msgspec
+from msgspec import Struct
+
+from trackgate.cli.configured import WRONG, config_option, usable
+from trackgate.clock import SystemClock
+from trackgate.data import directory, open_outbox
+from trackgate.log import configure
+from trackgate.operate.answers import Refusal
+from trackgate.operate.control_socket import path_to
+from trackgate.operate.operator import Operator
+from trackgate.operate.web import build
+from trackgate.outbox import OutboxError
+from trackgate.outboxes.sqlite_reader import SqliteReader
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable
+
+    from trackgate.config import Config
+
+FAILED = 1
+"""Exit status: not found, nothing to do, or it failed."""
+
+PATIENCE = 60.0
+"""Seconds for one answer: a large outbox takes its time."""
+
+STDERR = 2
+
+Answer = TypeVar("Answer", bound=Struct)
+Command = TypeVar("Command", bound="Callable[..., Any]")
+
+
+class Where(Struct, frozen=True, kw_only=True):
+    """Which outbox is meant, and how to say what is said."""
+
+    config: Path
+    data: str | None
+    sandbox: bool
+    as_json: bool
+
+
+class Failed(Exception):  # noqa: N818 - told in words
+    """A command cannot do what it was asked; ``status`` is what the program exits with."""
+
+    def __init__(self, message: str, status: int = FAILED) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Operators:
+    """The operators' app, wherever it runs. ``live``: in a running gateway."""
+
+    def __init__(self, client: httpx.AsyncClient, *, live: bool) -> None:
+        self._client = client
+        self.live = live
+
+    async def get(self, path: str, into: type[Answer], **query: Any) -> Answer:
+        """Ask.
+
+        Raises:
+            Failed: in the words of the refusal.
+
+        """
+        given = {name: value for name, value in query.items() if value is not None}
+        return _read(await self._client.get(path, params=given), into)
+
+    async def post(self, path: str, into: type[Answer], **body: Any) -> Answer:
+        """Order; ``Failed`` as in ``get``."""
+        return _read(await self._client.post(path, json=body), into)
+
+
+def operated(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that all of these commands take, handed over as one ``Where``."""
+
+    @wraps(command)
+    def packed(path: Path, data: str | None, *, sandbox: bool, as_json: bool, **rest: Any) -> Any:
+        return command(Where(config=path, data=data, sandbox=sandbox, as_json=as_json), **rest)
+
+    for option in (
+        click.option("--json", "as_json", is_flag=True, help="For programs."),
+        click.option("--sandbox", is_flag=True, help="The outbox of `serve --sandbox`, in a folder of its own."),
+        click.option("--data", metavar="DIR", help="Where the outbox lives; wins over TRACKGATE_DATA and the file."),
+        config_option,
+    ):
+        packed = option(packed)
+    return packed
+
+
+def operate(where: Where, main: Callable[[Operators], Awaitable[Answer]], *, changes: bool = False) -> Answer:
+    """Do what ``main`` does with the operators' app; ends the program in words where that fails.
+
+    Args:
+        where: which outbox.
+        main: asks and orders.
+        changes: whether it orders; without a running gateway the outbox is ours as long as that takes.
+
+    """
+    config = usable(where.config, {"data": where.data}, placeholders=True)
+    try:
+        return asyncio.run(_operate(config, where, main, changes=changes))
+    except Failed as failed:
+        click.echo(str(failed), err=True)
+        sys.exit(failed.status)
+    except (OutboxError, httpx.HTTPError) as error:
+        click.echo(str(error) or type(error).__name__, err=True)
+        sys.exit(FAILED)
+
+
+async def _operate(
+    config: Config, where: Where, main: Callable[[Operators], Awaitable[Answer]], *, changes: bool
+) -> Answer:
+    data = directory(config.server, sandbox=where.sandbox)
+    async with AsyncExitStack() as stack:
+        transport: httpx.AsyncBaseTransport | None = _socket(data, stack)
+        live = transport is not None
+        if transport is None:
+            transport = await stack.enter_async_context(_here(config, data, changes=changes))
+        client = httpx.AsyncClient(transport=transport, base_url="http://trackgate", timeout=PATIENCE, trust_env=False)
+        return await main(Operators(await stack.enter_async_context(client), live=live))
+
+
+def _socket(data: Path, stack: AsyncExitStack) -> httpx.AsyncHTTPTransport | None:
+    """The way to the gateway that owns the directory; ``None`` where nobody answers there."""
+    try:
+        path = stack.enter_context(path_to(data))
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as knock:
+            knock.connect(path)
+    except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
+        return None
+    except PermissionError:
+        raise Failed(f"the data directory {data} is another user's: run this as that user") from None
+    return httpx.AsyncHTTPTransport(uds=path)
+
+
+@asynccontextmanager
+async def _here(config: Config, data: Path, *, changes: bool) -> AsyncGenerator[httpx.AsyncBaseTransport]:
+    """The app in this process. What only reads takes no lock: a gateway must be able to start meanwhile."""
+    _check_there(data)
+    clock = SystemClock()
+    log, writer = configure(STDERR, clock, level="warning")
+    outbox = await open_outbox(data, config, clock, log) if changes else None
+    try:
+        operator = Operator(
+            lambda: SqliteReader(data),
+            outbox,
+            sources=config.sources,
+            destinations=config.destinations,
+            running=None,
+            clock=clock,
+            log=log,
+        )
+        app: Any = build(operator, clock)  # the two libraries' words for an app differ in their types alone
+        yield httpx.ASGITransport(app)
+    finally:
+        if outbox is not None:
+            await outbox.close()
+        writer.close()
+
+
+def _check_there(data: Path) -> None:
+    if not data.is_dir():
+        raise Failed(f"there is no data directory {data}: name it with --data, or start the gateway (trackgate serve)")
+    SqliteReader(data).close()
+
+
+def _read(reply: httpx.Response, into: type[Answer]) -> Answer:
+    if reply.is_success:
+        return msgspec.json.decode(reply.content, type=into)
+    try:
+        refusal = msgspec.json.decode(reply.content, type=Refusal)
+    except msgspec.MsgspecError:
+        raise Failed(f"the gateway answered {reply.status_code}: look at its log") from None
+    raise Failed(refusal.message, WRONG if reply.status_code == 400 else FAILED)
+
+
+def show(where: Where, answer: Struct, readable: Callable[[], str]) -> None:
+    """Print an answer: as JSON, or for people."""
+    if where.as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(answer)).decode())
+    else:
+        click.echo(readable())

@@ -1,0 +1,268 @@
+"""``trackgate dead``: look through what will not be delivered, try it again, or give it up."""
+
+from __future__ import annotations
+
+import json
+import re
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import click
+import msgspec
+from msgspec import Struct
+
+from trackgate.cli.chunks import PIECE, in_pieces
+from trackgate.cli.control import Failed, Operators, Where, operate, operated, show
+from trackgate.cli.find import tried
+from trackgate.cli.tables import count, cut, stamp, table
+from trackgate.operate.answers import DeadPage, Difference, Dropped, Letter, Retried
+from trackgate.operate.rehearsal import written
+from trackgate.operate.requests import FILTERS, MAX_PAGE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from trackgate.archive import Cause, DeadLetter
+
+_RATE = re.compile(r"([1-9][0-9]{0,5})/(s|min|h)")
+_SECONDS = {"s": 1, "min": 60, "h": 3600}
+
+
+class Letters(Struct, frozen=True):
+    """The dead deliveries of one event."""
+
+    letters: tuple[Letter, ...]
+
+
+@click.group(short_help="Look through what is dead, try it again, give it up.")
+def dead() -> None:
+    """What vendors refused, or what cannot be said to them: kept with its reason until you decide."""
+
+
+def filtered(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The filters that choose among the dead."""
+    for name, metavar, words in reversed(
+        (
+            ("--destination", "NAME", "Dead at this destination."),
+            ("--reason", "REASON", "For this reason, as `dead list` names it."),
+            ("--name", "GLOB", "Whose event's name matches, e.g. 'purchase_*'."),
+            ("--since", "WHEN", "Dead since then: ISO 8601, or an age such as 2h."),
+            ("--until", "WHEN", "Dead before then."),
+            ("--id", "ID", "This event of Trackgate's."),
+        )
+    ):
+        command = click.option(name, metavar=metavar, help=words)(command)
+    return command
+
+
+@dead.command("list", short_help="Why they are dead, and which.")
+@operated
+@filtered
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(1, MAX_PAGE), help="Rows at most.")
+def list_dead(where: Where, limit: int, **filters: str | None) -> None:
+    """Show why events are dead, with counts, then the latest of them."""
+
+    async def ask(operators: Operators) -> DeadPage:
+        return await operators.get("/-/dead", DeadPage, limit=limit, **filters)
+
+    answer = operate(where, ask)
+    show(where, answer, lambda: "\n".join(_page(answer)))
+
+
+@dead.command("show", short_help="All that is known of one of them.")
+@operated
+@click.option("--destination", metavar="NAME", help="Where it is dead; default: everywhere that it is.")
+@click.argument("event_id")
+def show_dead(where: Where, event_id: str, destination: str | None) -> None:
+    """Show a dead event: itself, the request as it was sent, the replies, and what would be sent today instead."""
+
+    async def ask(operators: Operators) -> Letters:
+        page = await operators.get("/-/dead", DeadPage, id=event_id, destination=destination, limit=MAX_PAGE)
+        if not page.letters:
+            raise Failed(
+                f"{event_id} is not dead{f' at {destination}' if destination else ''}: trackgate find {event_id}"
+            )
+        paths = [f"/-/dead/{quote(each.destination)}/{quote(event_id, safe='')}" for each in page.letters]
+        return Letters(tuple([await operators.get(path, Letter) for path in paths]))
+
+    answer = operate(where, ask)
+    show(where, answer, lambda: "\n\n".join("\n".join(_letter(each)) for each in answer.letters))
+
+
+@dead.command("retry", short_help="Make them due again.")
+@operated
+@filtered
+@click.option("--all", "everything", is_flag=True, help="All the dead; needed where no filter is given.")
+@click.option("--dry-run", is_flag=True, help="Only say how many, and what would be sent instead of what was.")
+@click.option("--rate", metavar="N/UNIT", help="No faster than this, e.g. 100/min; needs a running gateway.")
+def retry_dead(where: Where, *, everything: bool, dry_run: bool, rate: str | None, **filters: str | None) -> None:
+    """Make dead deliveries due again, as if never tried. What is delivered meanwhile is not sent twice.
+
+    Ctrl-C loses nothing: the same command does the rest.
+    """
+    selection = _selection(filters, everything=everything)
+    piece, pause = _pace(rate)
+
+    async def order(operators: Operators) -> Retried:
+        if dry_run:
+            return await operators.post("/-/dead/retry", Retried, selection=selection, dry_run=True)
+        if rate is not None and not operators.live:
+            raise Failed(
+                "no gateway runs on this data directory, so nothing would be delivered at any --rate: start it"
+            )
+
+        async def step(limit: int) -> int:
+            return (await operators.post("/-/dead/retry", Retried, selection=selection, limit=limit)).retried
+
+        selected = await _count(operators, selection)
+        retried = await in_pieces(step, "due again", most=selected, piece=piece, pause=pause)
+        watch = "" if operators.live else "they are sent as soon as the gateway runs (trackgate serve); "
+        click.echo(
+            f"{count(retried)} due again; {watch}watch: trackgate status, trackgate dead list", err=where.as_json
+        )
+        return Retried(retried=retried, selected=selected)
+
+    answer = operate(where, order, changes=not dry_run)
+    if dry_run or where.as_json:
+        show(where, answer, lambda: "\n".join(_rehearsed(answer)))
+
+
+@dead.command("drop", short_help="Give them up for good.")
+@operated
+@filtered
+@click.option("--all", "everything", is_flag=True, help="All the dead; needed where no filter is given.")
+@click.option("--yes", is_flag=True, help="Do it: what is dropped is never sent.")
+def drop_dead(where: Where, *, everything: bool, yes: bool, **filters: str | None) -> None:
+    """Give dead deliveries up, for good. They are counted as dropped."""
+    selection = _selection(filters, everything=everything)
+
+    async def order(operators: Operators) -> Dropped:
+        async def step(limit: int) -> int:
+            return (await operators.post("/-/dead/drop", Dropped, selection=selection, yes=True, limit=limit)).dropped
+
+        selected = await _count(operators, selection)
+        if not yes:
+            raise Failed(f"{count(selected, 'event')} would be given up, for good: add --yes to do it")
+        return Dropped(dropped=await in_pieces(step, "dropped", most=selected), selected=selected)
+
+    answer = operate(where, order, changes=yes)
+    show(where, answer, lambda: f"{count(answer.dropped)} dropped")
+
+
+# --- what is chosen -----------------------------------------------------------------------------------------------
+
+
+def _selection(filters: Mapping[str, str | None], *, everything: bool) -> dict[str, str]:
+    given = {name: value for name, value in filters.items() if value is not None}
+    if bool(given) == everything:
+        known = ", ".join(f"--{name}" for name in FILTERS)
+        raise click.UsageError(f"say which of the dead: give any of {known}, or else --all")
+    # What dies again while this runs is not taken up again.
+    return {"until": datetime.now(UTC).isoformat(), **given}
+
+
+async def _count(operators: Operators, selection: Mapping[str, str]) -> int:
+    page = await operators.get("/-/dead", DeadPage, limit=1, **selection)
+    if not page.total:
+        raise Failed("none of the dead is like that: trackgate dead list")
+    return page.total
+
+
+def _pace(rate: str | None) -> tuple[int, float]:
+    """How many at a time, and the seconds between."""
+    if rate is None:
+        return PIECE, 0.0
+    match = _RATE.fullmatch(rate)
+    if match is None:
+        raise click.BadParameter("must be a number and a unit of s, min or h, such as 100/min", param_hint="--rate")
+    every = _SECONDS[match[2]] / int(match[1])
+    piece = min(max(int(1 / every), 1), PIECE)
+    return piece, piece * every
+
+
+# --- what is read -------------------------------------------------------------------------------------------------
+
+
+def _page(answer: DeadPage) -> Iterator[str]:
+    if not answer.total:
+        yield "none"
+        return
+    yield from _causes(answer.causes)
+    yield ""
+    rows = [_row(each) for each in answer.letters]
+    yield table(("died", "event id", "destination", "name", "tries", "reason"), rows, right=("tries",))
+    if more := answer.total - len(answer.letters):
+        yield f"and {count(more)} more: --limit, or a filter, shows them"
+
+
+def _causes(causes: tuple[Cause, ...]) -> Iterator[str]:
+    rows = [
+        (count(each.count), each.destination, each.reason, stamp(each.last), cut(each.detail, 40)) for each in causes
+    ]
+    yield table(("count", "destination", "reason", "latest", "detail"), rows, right=("count",))
+
+
+def _row(letter: DeadLetter) -> tuple[str, ...]:
+    died = stamp(letter.died_at)
+    return died, letter.event_id, letter.destination, cut(letter.name, 16) or "-", str(letter.attempts), letter.reason
+
+
+def _letter(each: Letter) -> Iterator[str]:
+    letter = each.letter
+    yield f"{letter.event_id} is dead at {letter.destination} since {stamp(letter.died_at)}: {letter.reason}"
+    if letter.detail:
+        yield f"  {letter.detail}"
+    yield ""
+    yield "event"
+    yield from _indented(msgspec.json.format(msgspec.json.encode(each.event)).decode().splitlines())
+    for attempt in each.attempts:
+        yield ""
+        yield f"tried ({attempt.step})  {tried(attempt)}"
+        if attempt.reply:
+            yield from _indented(_spread(attempt.reply))
+    if each.difference.as_sent is not None:
+        yield ""
+        yield "request, as it was sent"
+        yield from _indented(written(each.difference.as_sent))
+    yield ""
+    yield from _today(each.difference)
+
+
+def _today(difference: Difference) -> Iterator[str]:
+    if difference.obstacle is not None:
+        yield f"today nothing would be sent: {difference.obstacle}"
+    elif difference.diff:
+        yield "today this would be sent instead"
+        yield from _indented(difference.diff.splitlines())
+    else:
+        yield "today the same would be sent"
+
+
+def _rehearsed(answer: Retried) -> Iterator[str]:
+    if not answer.selected:
+        yield "none of the dead is like that"
+        return
+    yield f"{count(answer.selected)} would be due again"
+    for sample in answer.samples:
+        cause = sample.cause
+        yield ""
+        yield f"{count(cause.count)} at {cause.destination}, {cause.reason}; for example {sample.event_id}"
+        yield from _indented(_today(sample.difference))
+
+
+def _indented(lines: Iterable[str]) -> Iterator[str]:
+    """As part of something; what a terminal would obey is shown as what it is."""
+    return (f"  {''.join(map(_shown, line))}".rstrip() for line in lines)
+
+
+def _shown(char: str) -> str:
+    return char if char.isprintable() else f"\\x{ord(char):02x}"
+
+
+def _spread(text: str) -> list[str]:
+    """A reply, its JSON spread out."""
+    with suppress(ValueError):
+        text = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+    return text.splitlines()

@@ -1,0 +1,77 @@
+"""``trackgate resume``, ``move`` and ``drop``: what is done to a destination as a whole."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from trackgate.cli.chunks import in_pieces
+from trackgate.cli.control import FAILED, Failed, Operators, Where, operate, operated, show
+from trackgate.cli.tables import count
+from trackgate.operate.answers import Dropped, Moved, Resumed
+
+AFTER_MOVE = "watch them go: trackgate status"
+
+
+@click.command(short_help="Try a stopped destination at once.")
+@operated
+@click.argument("destination")
+def resume(where: Where, destination: str) -> None:
+    """Try a destination that is down or parked at once, and say how it stands then.
+
+    Without a running gateway it is let start as up. Exits 1 where it is still not up.
+    """
+
+    async def order(operators: Operators) -> Resumed:
+        return await operators.post(f"/-/destinations/{destination}/resume", Resumed)
+
+    answer = operate(where, order, changes=True)
+    show(where, answer, lambda: answer.message)
+    sys.exit(0 if answer.state == "up" else FAILED)
+
+
+@click.command(short_help="Move what waits to another destination.")
+@operated
+@click.argument("old")
+@click.argument("new")
+def move(where: Where, old: str, new: str) -> None:
+    """Owe to NEW what waits or is dead at OLD, which must have left routes.toml; NEW must be in it.
+
+    Ctrl-C loses nothing: the same command does the rest.
+    """
+
+    async def order(operators: Operators) -> Moved:
+        async def step(limit: int) -> int:
+            return (await operators.post(f"/-/destinations/{old}/move", Moved, to=new, limit=limit)).moved
+
+        moved = await in_pieces(step, f"moved to {new}")
+        if not moved:
+            raise Failed(f"nothing waits and nothing is dead at {old}: there was nothing to move")
+        return Moved(moved=moved)
+
+    answer = operate(where, order, changes=True)
+    show(where, answer, lambda: f"{count(answer.moved, 'event')} moved from {old} to {new}; {AFTER_MOVE}")
+
+
+@click.command(short_help="Give up what waits at a destination.")
+@operated
+@click.option("--yes", is_flag=True, help="Do it: what is dropped is never sent.")
+@click.argument("destination")
+def drop(where: Where, destination: str, *, yes: bool) -> None:
+    """Give up what waits at DESTINATION, which must have left routes.toml. The dead there: `trackgate dead drop`."""
+    path = f"/-/destinations/{destination}/drop"
+
+    async def order(operators: Operators) -> Dropped:
+        async def step(limit: int) -> int:
+            return (await operators.post(path, Dropped, yes=True, limit=limit)).dropped
+
+        waiting = (await operators.post(path, Dropped)).selected or 0
+        if not waiting:
+            raise Failed(f"nothing waits at {destination}: there was nothing to drop")
+        if not yes:
+            raise Failed(f"{count(waiting, 'event')} would be given up at {destination}, for good: add --yes to do it")
+        return Dropped(dropped=await in_pieces(step, "dropped"), selected=waiting)
+
+    answer = operate(where, order, changes=yes)
+    show(where, answer, lambda: f"{count(answer.dropped, 'event')} dropped at {destination}")

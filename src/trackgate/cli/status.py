@@ -1,0 +1,74 @@
+"""``trackgate status``."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from trackgate.cli.control import FAILED, Operators, Where, operate, operated, show
+from trackgate.cli.tables import age, count, size, stamp, table
+from trackgate.operate.answers import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NOBODY = "(none)"
+"""How calls are listed that came to no source."""
+
+SOURCES = ("source", "received", "accepted", "duplicate", "rejected", "unrouted")
+DESTINATIONS = ("destination", "state", "owed", "delivered", "due", "parked", "dead", "dropped", "filtered")
+TAIL = ("oldest", "rate")
+
+
+@click.command(short_help="Show what came, what went, and what waits.")
+@operated
+def status(where: Where) -> None:
+    """Show what came in, what was delivered and what waits, and whether it adds up.
+
+    Exits 1 where it does not.
+    """
+
+    async def ask(operators: Operators) -> Status:
+        return await operators.get("/-/status", Status)
+
+    answer = operate(where, ask)
+    show(where, answer, lambda: "\n".join(_readable(answer)))
+    sys.exit(FAILED if answer.faults else 0)
+
+
+def _readable(answer: Status) -> Iterator[str]:
+    running = "not running" if answer.gateway == "none" else answer.gateway
+    yield f"gateway  {running}, at {stamp(answer.at)}"
+    of = "" if answer.backlog_limit_bytes is None else f" of {size(answer.backlog_limit_bytes)}"
+    yield f"backlog  {size(answer.backlog_bytes)}{of}"
+    yield ""
+    yield table(
+        SOURCES,
+        [_row(name or NOBODY, source, SOURCES[1:]) for name, source in answer.sources.items()],
+        right=SOURCES[1:],
+    )
+    for name, source in answer.sources.items():
+        if source.rejected:
+            reasons = ", ".join(f"{reason} {count(number)}" for reason, number in source.rejected_by.items() if number)
+            yield f"  {name or NOBODY}: rejected for {reasons}"
+    yield ""
+    rows = [
+        [*_row(name, each, DESTINATIONS[1:]), age(each.oldest_age), "-" if each.rate is None else f"{each.rate:.1f}/s"]
+        for name, each in answer.destinations.items()
+    ]
+    yield table((*DESTINATIONS, *TAIL), rows, right=(*DESTINATIONS[2:], *TAIL))
+    for name, each in answer.destinations.items():
+        if each.state != "up":
+            since = "" if each.since is None else f", since {stamp(each.since)}"
+            yield f"  {name} is {each.state}: {each.reason or 'no reason is known'}{since}"
+    yield ""
+    yield from (f"it does not add up: {fault}" for fault in answer.faults)
+    if not answer.faults:
+        yield "it adds up: received = accepted + duplicate + rejected, owed = delivered + due + parked + dead + dropped"
+
+
+def _row(name: str, counted: object, columns: tuple[str, ...]) -> list[str]:
+    values = [getattr(counted, column) for column in columns]
+    return [name, *(count(value) if isinstance(value, int) else str(value) for value in values)]

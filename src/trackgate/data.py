@@ -1,0 +1,83 @@
+"""The data directory: where it is, and its outbox opened as the configuration says."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trackgate.outboxes.sqlite import SqliteOutbox
+from trackgate.outboxes.sqlite_limits import Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from structlog.typing import FilteringBoundLogger
+
+    from trackgate.config import Config, Server
+    from trackgate.model import Clock
+
+LARGEST_BACKLOG = 10 * 2**30
+"""Bytes: the default of ``server.max_backlog`` is no more than this."""
+
+SANDBOX = "sandbox"
+"""The folder in ``server.data`` for the outbox of ``serve --sandbox``: it never touches real data."""
+
+
+def directory(server: Server, *, sandbox: bool) -> Path:
+    """Where the outbox lives."""
+    return server.data / SANDBOX if sandbox else server.data
+
+
+def make(server: Server, *, sandbox: bool) -> Path:
+    """Make the directory, for us alone, if it is not there.
+
+    Raises:
+        OSError: it cannot be made; the message says what to do.
+
+    """
+    data = directory(server, sandbox=sandbox)
+    for folder in (server.data, data):  # `mode` is for the last part of a path only
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise OSError(
+                f"the data directory {folder} cannot be made ({error.strerror}): name another as server.data"
+            ) from None
+    return data
+
+
+async def open_outbox(
+    data: Path,
+    config: Config,
+    clock: Clock,
+    log: FilteringBoundLogger,
+    on_commit: Callable[[float, int], None] | None = None,
+) -> SqliteOutbox:
+    """The outbox of a directory that is there; ours until it is closed.
+
+    Raises:
+        OutboxUnavailable: as ``SqliteOutbox.open``.
+
+    """
+    server = config.server
+    return await SqliteOutbox.open(
+        data,
+        clock,
+        Limits(
+            max_backlog=server.max_backlog or backlog_limit(data),
+            min_free=server.min_free,
+            retention=server.retention,
+            dead_retention=server.dead_retention,
+            dedupe_window=server.dedupe_window,
+            backlogs={name: destination.backlog for name, destination in config.destinations.items()},
+        ),
+        on_commit=on_commit,
+        log=log,
+    )
+
+
+def backlog_limit(data: Path) -> int:
+    """Bytes: half of the space for the outbox. What it fills counts too, or a restart amid an outage would halve it."""
+    filled = sum(file.stat().st_size for file in data.iterdir() if file.is_file())
+    return min((shutil.disk_usage(data).free + filled) // 2, LARGEST_BACKLOG)

@@ -1,0 +1,379 @@
+"""The operations: what is read comes from the archive, on another thread; what is changed goes through the outbox."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import closing
+from typing import TYPE_CHECKING, TypeVar
+
+from msgspec import Struct
+from msgspec.structs import asdict, replace
+
+from trackgate.asking import Mistaken
+from trackgate.config.faults import did_you_mean, listed
+from trackgate.operate import tally
+from trackgate.operate.answers import (
+    DeadPage,
+    Dropped,
+    Fate,
+    FoundEvent,
+    FoundEvents,
+    Letter,
+    Moved,
+    Resumed,
+    Retried,
+    Sample,
+    Status,
+)
+from trackgate.operate.rehearsal import rehearse
+from trackgate.outbox import DestinationTally, OutboxUnavailable, Selection, SourceTally, Standing
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from structlog.typing import FilteringBoundLogger
+
+    from trackgate.archive import Archive
+    from trackgate.config import Destination
+    from trackgate.model import Clock
+    from trackgate.outbox import Found, Ledger, Outbox
+
+SAME_ID = 10
+"""Events that are shown at most where callers gave several the same id."""
+
+SAMPLES = 20
+"""Causes that a dry run shows a difference for."""
+
+Answer = TypeVar("Answer")
+
+
+class Declined(Exception):  # noqa: N818 - nothing is broken
+    """What cannot be done as things are; the message says what to do instead."""
+
+    def __init__(self, status: int, message: str, field: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.field = field
+
+
+class Running(Struct, frozen=True, kw_only=True):
+    """The running gateway, as far as operators ask of it."""
+
+    phase: Callable[[], str]
+    """starting, ready or draining."""
+    rate: Callable[[str], float]
+    """Delivered a second at a destination, over the last minute."""
+    probe: Callable[[str], Awaitable[Standing]]
+    """Tries a configured destination that is stopped at once; how it stands then."""
+
+
+class Operator:
+    """All of them.
+
+    Args:
+        archive: opens the reading side of the outbox; used on another thread, one opening a question.
+        outbox: its writing side; ``None`` where nothing may be changed.
+        sources: the names that are configured.
+        destinations: those that are configured.
+        running: the gateway that runs on this outbox, if it is this process.
+        clock: the time.
+        log: one line for each change.
+
+    """
+
+    def __init__(
+        self,
+        archive: Callable[[], Archive],
+        outbox: Outbox | None,
+        *,
+        sources: Collection[str],
+        destinations: Mapping[str, Destination],
+        running: Running | None,
+        clock: Clock,
+        log: FilteringBoundLogger,
+    ) -> None:
+        self._archive = archive
+        self._outbox = outbox
+        self._sources = sources
+        self._destinations = destinations
+        self._running = running
+        self._clock = clock
+        self._log = log
+
+    # --- what is asked ----------------------------------------------------------------------------------------
+
+    async def status(self) -> Status:
+        """Everything counted."""
+        ledger = await self._ledger()
+        now = self._clock.now()
+        names = sorted(ledger.destinations.keys() | self._destinations.keys())
+        return Status(
+            at=now,
+            gateway=self._running.phase() if self._running is not None else "none",
+            sources={
+                name: tally.of_source(ledger.sources.get(name, SourceTally()))
+                for name in sorted({*ledger.sources, *self._sources})
+            },
+            destinations={
+                name: tally.of_destination(
+                    ledger.destinations.get(name, DestinationTally()),
+                    now,
+                    gone=name not in self._destinations,
+                    rate=None if self._running is None else self._running.rate(name),
+                )
+                for name in names
+            },
+            backlog_bytes=ledger.backlog_bytes,
+            backlog_limit_bytes=ledger.backlog_limit or None,
+            faults=tally.faults(ledger),
+        )
+
+    async def find(self, event_id: str) -> FoundEvents:
+        """An event by our id or the caller's.
+
+        Raises:
+            Declined: nobody knows it.
+
+        """
+
+        def look(archive: Archive) -> list[Found]:
+            ours = archive.find(event_id)
+            ids = [] if ours is not None else archive.find_all(event_id, SAME_ID)
+            return [found for found in (ours, *map(archive.find, ids)) if found is not None]
+
+        found = await self._read(look)
+        if not found:
+            raise Declined(
+                404,
+                f"No event has the id {event_id!r}: it is neither Trackgate's (the header `trackgate-event-id` of the"
+                " reply) nor a caller's, or it was settled longer than `server.retention` ago.",
+            )
+        return FoundEvents(events=tuple(map(_found, found)))
+
+    async def dead(self, selection: Selection, limit: int, after: str | None) -> DeadPage:
+        """Causes first, then some of the dead, the latest first.
+
+        Raises:
+            Declined: there is no such destination.
+            Mistaken: ``after`` is no page's ``next``.
+
+        """
+        await self._check(selection)
+
+        def look(archive: Archive) -> DeadPage:
+            causes = archive.causes(selection)
+            page = archive.dead(selection, limit, after)
+            total = sum(cause.count for cause in causes)
+            return DeadPage(causes=tuple(causes), total=total, letters=tuple(page.letters), next=page.next)
+
+        try:
+            return await self._read(look)
+        except ValueError:
+            raise Mistaken("after", "`after` must be the `next` of the page before.") from None
+
+    async def letter(self, destination: str, event_id: str) -> Letter:
+        """One dead delivery.
+
+        Raises:
+            Declined: it is not dead.
+
+        """
+        await self._known(destination)
+        autopsy = await self._read(lambda archive: archive.autopsy(destination, event_id))
+        if autopsy is None:
+            raise Declined(404, f"The event {event_id!r} is not dead at {destination}: find it to see where it is.")
+        difference = rehearse(autopsy, self._destinations.get(destination))
+        return Letter(letter=autopsy.letter, event=autopsy.event, attempts=autopsy.attempts, difference=difference)
+
+    async def rehearse(self, selection: Selection) -> Retried:
+        """How many a retry would take, and for each cause what would be sent instead.
+
+        Raises:
+            Declined: there is no such destination.
+
+        """
+        await self._check(selection)
+
+        def look(archive: Archive) -> Retried:
+            causes = archive.causes(selection)
+            samples: list[Sample] = []
+            for cause in causes[:SAMPLES]:
+                narrowed = replace(selection, destination=cause.destination, reason=cause.reason)
+                for letter in archive.dead(narrowed, 1).letters:
+                    autopsy = archive.autopsy(letter.destination, letter.event_id)
+                    if autopsy is not None:
+                        difference = rehearse(autopsy, self._destinations.get(cause.destination))
+                        samples.append(Sample(cause=cause, event_id=letter.event_id, difference=difference))
+            return Retried(retried=0, selected=sum(cause.count for cause in causes), samples=tuple(samples))
+
+        return await self._read(look)
+
+    async def count_dead(self, selection: Selection) -> Dropped:
+        """How many a drop would take."""
+        await self._check(selection)
+        causes = await self._read(lambda archive: archive.causes(selection))
+        return Dropped(dropped=0, selected=sum(cause.count for cause in causes))
+
+    # --- what is ordered --------------------------------------------------------------------------------------
+
+    async def retry(self, selection: Selection, limit: int) -> Retried:
+        """Make at most so many of the dead due again; call it until it says 0.
+
+        Raises:
+            Declined: there is no such destination.
+
+        """
+        await self._check(selection)
+        retried = await self._writes().retry_dead(selection, limit)
+        self._log.info("dead.retried", count=retried, **_stated(selection))
+        return Retried(retried=retried)
+
+    async def drop_dead(self, selection: Selection, limit: int) -> Dropped:
+        """Give at most so many of the dead up; call it until it says 0.
+
+        Raises:
+            Declined: there is no such destination.
+
+        """
+        await self._check(selection)
+        dropped = await self._writes().drop_dead(selection, limit)
+        self._log.warning("dead.dropped", count=dropped, **_stated(selection))
+        return Dropped(dropped=dropped)
+
+    async def resume(self, name: str) -> Resumed:
+        """Try a destination now that is down or parked; without a running gateway let it start as up.
+
+        Raises:
+            Declined: it is not known, or not configured.
+
+        """
+        tallies = await self._known(name)
+        if name not in self._destinations:
+            raise Declined(
+                409,
+                f"{name} is not in routes.toml: put it back and restart the gateway, or move what waits there"
+                f" (`trackgate move {name} NEW`).",
+            )
+        before = tallies.get(name, DestinationTally()).standing
+        self._log.info("destination.resume_asked", destination=name, state=before.state, reason=before.reason)
+        if self._running is not None:
+            after = await self._running.probe(name)
+        else:
+            after = Standing(since=self._clock.now(), up_seconds=before.up_seconds)
+            await self._writes().stand(name, after)
+        message = _resumed(name, before, after, live=self._running is not None)
+        return Resumed(was=before.state, state=after.state, reason=after.reason, message=message)
+
+    async def move(self, old: str, new: str, limit: int) -> Moved:
+        """Owe to ``new`` at most so many of what waits or is dead at ``old``; call it until it says 0.
+
+        Raises:
+            Declined: ``old`` is configured or unknown, or ``new`` is not configured.
+
+        """
+        await self._check_gone(old, "move what waits there")
+        if new not in self._destinations:
+            known = f"configured are {listed(self._destinations)}{did_you_mean(new, self._destinations)}"
+            raise Declined(404, f"There is no destination {new!r} in routes.toml to move to; {known}", "to")
+        moved = await self._writes().move(old, new, limit)
+        self._log.info("destination.moved", destination=old, to=new, count=moved)
+        return Moved(moved=moved)
+
+    async def drop(self, name: str, limit: int) -> Dropped:
+        """Give up at most so many of what waits at a destination that is configured no more; until it says 0.
+
+        Raises:
+            Declined: it is configured, or unknown.
+
+        """
+        await self._check_gone(name, "drop what waits there")
+        dropped = await self._writes().drop_waiting(name, limit)
+        self._log.warning("destination.dropped", destination=name, count=dropped)
+        return Dropped(dropped=dropped)
+
+    async def count_waiting(self, name: str) -> Dropped:
+        """How many ``drop`` would take.
+
+        Raises:
+            Declined: as ``drop``.
+
+        """
+        tallies = await self._check_gone(name, "drop what waits there")
+        return Dropped(dropped=0, selected=tallies[name].waiting)
+
+    # --- how --------------------------------------------------------------------------------------------------
+
+    async def _read(self, look: Callable[[Archive], Answer]) -> Answer:
+        def read() -> Answer:
+            with closing(self._archive()) as archive:
+                return look(archive)
+
+        return await asyncio.to_thread(read)
+
+    async def _ledger(self) -> Ledger:
+        """From memory where we own the outbox: what /metrics shows is the same then."""
+        if self._outbox is not None:
+            return self._outbox.ledger()
+        return await self._read(lambda archive: archive.ledger())
+
+    def _writes(self) -> Outbox:
+        if self._outbox is None:
+            raise OutboxUnavailable("the outbox was opened to be read only")
+        return self._outbox
+
+    async def _known(self, name: str) -> Mapping[str, DestinationTally]:
+        tallies = (await self._ledger()).destinations
+        names = sorted({*tallies, *self._destinations})
+        if name not in names:
+            message = f"There is no destination {name!r}; there are {listed(names)}{did_you_mean(name, names)}"
+            raise Declined(404, message, "destination")
+        return tallies
+
+    async def _check(self, selection: Selection) -> None:
+        if selection.destination is not None:
+            await self._known(selection.destination)
+
+    async def _check_gone(self, name: str, what: str) -> Mapping[str, DestinationTally]:
+        tallies = await self._known(name)
+        if name in self._destinations:
+            raise Declined(
+                409,
+                f"{name} is in routes.toml, and events are on their way there: to {what}, take it out of the file and"
+                " its routes, and restart the gateway.",
+            )
+        return tallies
+
+
+def _found(found: Found) -> FoundEvent:
+    return FoundEvent(
+        event=found.event,
+        destinations={
+            name: Fate(
+                fate=found.fates[name],
+                reason=found.reasons.get(name),
+                next_due=found.next_due.get(name),
+                attempts=found.attempts.get(name, ()),
+            )
+            for name in sorted(found.owed)
+        },
+        filtered=tuple(sorted(found.filtered)),
+    )
+
+
+def _stated(selection: Selection) -> dict[str, object]:
+    return {name: value for name, value in asdict(selection).items() if value is not None}
+
+
+def _resumed(name: str, before: Standing, after: Standing, *, live: bool) -> str:
+    if not live:
+        return f"{name} will start as up: start the gateway, and it sends what waits."
+    if before.state == "up":
+        return f"{name} is up: there was nothing to resume."
+    if after.state == "up":
+        return f"{name} is up: what waits there is being sent."
+    return (
+        f"{name} is still {after.state} ({after.reason}): mend its key or url, then ask again. Where nothing"
+        " waits there, the next event is the one that tries it."
+    )

@@ -1,0 +1,74 @@
+"""The ledger as operators read it, and whether it adds up. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from trackgate.operate.answers import DestinationStatus, SourceStatus
+from trackgate.outbox import DestinationTally, SourceTally, Standing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+    from trackgate.outbox import Ledger
+
+GONE = "not in routes.toml"
+"""Why a destination is parked that has a queue and is configured no more."""
+
+
+def of_source(tally: SourceTally) -> SourceStatus:
+    """A source's row."""
+    return SourceStatus(
+        received=tally.received,
+        accepted=tally.accepted,
+        duplicate=tally.duplicate,
+        rejected=sum(tally.rejected.values()),
+        rejected_by=tally.rejected,
+        unrouted=tally.unrouted,
+    )
+
+
+def of_destination(tally: DestinationTally, now: datetime, *, gone: bool, rate: float | None) -> DestinationStatus:
+    """A destination's row; one that is ``gone`` from the configuration is parked for that."""
+    standing = tally.standing
+    if gone and standing.reason != GONE:
+        standing = Standing(state="parked", reason=GONE)
+    parked = standing.state == "parked"
+    return DestinationStatus(
+        state=standing.state,
+        reason=standing.reason,
+        since=standing.since,
+        owed=tally.owed,
+        delivered=tally.delivered,
+        due=0 if parked else tally.waiting,
+        parked=tally.waiting if parked else 0,
+        dead=tally.dead,
+        dropped=tally.dropped,
+        filtered=tally.filtered,
+        oldest_age=None if tally.oldest is None else max((now - tally.oldest).total_seconds(), 0.0),
+        rate=rate,
+    )
+
+
+def faults(ledger: Ledger) -> tuple[str, ...]:
+    """Where the counts contradict each other: what is counted on its own must fit what follows from the others."""
+    return (*_of_sources(ledger), *_of_destinations(ledger))
+
+
+def _of_sources(ledger: Ledger) -> Iterator[str]:
+    for name, tally in ledger.sources.items():
+        for what, number in (("unrouted", tally.unrouted), ("in conflict", tally.conflict)):
+            if not 0 <= number <= tally.accepted:
+                yield f"source {name}: {number} {what} of {tally.accepted} accepted"
+
+
+def _of_destinations(ledger: Ledger) -> Iterator[str]:
+    for name, tally in ledger.destinations.items():
+        if min(tally.owed, tally.delivered, tally.dead, tally.dropped) < 0 or tally.waiting < 0:
+            settled = tally.delivered + tally.dead + tally.dropped
+            yield f"destination {name}: {settled} settled of {tally.owed} owed"
+        elif tally.held > tally.waiting:
+            yield f"destination {name}: {tally.held} held of {tally.waiting} that wait"
+        elif bool(tally.waiting) != bool(tally.backlog_bytes):
+            yield f"destination {name}: {tally.waiting} wait, with {tally.backlog_bytes} bytes"

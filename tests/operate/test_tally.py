@@ -1,0 +1,34 @@
+"""Whether the ledger adds up."""
+
+from __future__ import annotations
+
+import pytest
+
+from trackgate.operate.tally import faults
+from trackgate.outbox import DestinationTally, Ledger, SourceTally
+
+
+def ledger(source=None, **counts):
+    good = {"owed": 10, "delivered": 4, "dead": 2, "dropped": 1, "held": 3, "backlog_bytes": 300}
+    tally = DestinationTally(**{**good, **counts})
+    return Ledger(sources={"web": source or SourceTally(accepted=9, unrouted=1)}, destinations={"there": tally})
+
+
+def test_a_ledger_that_adds_up_has_no_faults():
+    assert faults(ledger()) == ()
+    assert faults(ledger(delivered=7, held=0, backlog_bytes=0)) == ()
+
+
+@pytest.mark.parametrize(
+    ("counts", "words"),
+    [
+        ({"delivered": 9}, "destination there: 12 settled of 10 owed"),
+        ({"dead": -1}, "settled of 10 owed"),
+        ({"held": 4}, "4 held of 3 that wait"),
+        ({"backlog_bytes": 0}, "3 wait, with 0 bytes"),
+        ({"delivered": 7, "held": 0}, "0 wait, with 300 bytes"),
+        ({"source": SourceTally(accepted=1, unrouted=2)}, "source web: 2 unrouted of 1 accepted"),
+    ],
+)
+def test_counts_that_contradict_each_other_are_named(counts, words):
+    assert any(words in fault for fault in faults(ledger(**counts)))
