@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from tests.made import delivery
+from tests.made import NOON, delivery, event
 from trackgate.lanes import Lanes
 from trackgate.outbox import Delivery
+
+LATER = NOON + timedelta(hours=1)
 
 
 def lanes_of(*deliveries):
@@ -135,3 +140,14 @@ def test_a_fresh_one_is_the_oldest_that_was_never_held():
     )
     started = [lanes.start(fresh=fresh) for fresh in (True, False, True, True, True)]
     assert [one and one.seq for one in started] == [2, 1, 3, 4, None]
+
+
+def test_what_was_received_a_moment_ago_has_the_turns_of_the_live_for_as_long_as_that_is_true():
+    old = [delivery(seq, lane=seq) for seq in range(8)]
+    recent = [replace(delivery(seq, lane=seq), event=event(seq, received_at=LATER)) for seq in (8, 9)]
+    lanes = Lanes()
+    lanes.live_since = LATER
+    lanes.add([*old, *recent])
+    assert [lanes.start().seq for _ in range(5)] == [0, 1, 2, 3, 8]
+    lanes.live_since = LATER + timedelta(seconds=1)
+    assert [lanes.start().seq for _ in range(5)] == [4, 5, 6, 7, 9]

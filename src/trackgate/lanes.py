@@ -10,6 +10,7 @@ set aside is a lane of its own, so that it holds nobody up.
 from __future__ import annotations
 
 from collections import deque
+from datetime import UTC, datetime
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING
 
@@ -31,12 +32,17 @@ def key_of(delivery: Delivery) -> Key:
 
 
 class Lanes:
-    """The deliveries at hand, by lane."""
+    """The deliveries at hand, by lane.
+
+    ``live_since``: what was received since then has the turns of what is live, too, once its lane is free: behind a
+    backlog that memory holds whole it need not wait either.
+    """
 
     def __init__(self) -> None:
         self._waiting: dict[Key, deque[Delivery]] = {}
         self._ready: list[tuple[int, Key]] = []
         self._ready_live: list[tuple[int, Key]] = []
+        self.live_since = datetime.max.replace(tzinfo=UTC)
         self._since_live = 0
         self._live = 0
         self._busy: set[Key] = set()
@@ -79,6 +85,8 @@ class Lanes:
 
         The lane is busy until ``release``. ``fresh`` prefers one that was never held.
         """
+        while self._ready_live and not self._is_live(self._waiting[self._ready_live[0][1]][0]):
+            heappush(self._ready, heappop(self._ready_live))  # it is no longer a moment ago
         live = bool(self._ready_live) and (self._since_live >= TURN - 1 or not self._ready)
         ready = self._ready_live if live else self._ready
         if not ready:
@@ -133,4 +141,7 @@ class Lanes:
         return left
 
     def _make_ready(self, key: Key, delivery: Delivery) -> None:
-        heappush(self._ready_live if delivery.live else self._ready, (delivery.seq, key))
+        heappush(self._ready_live if self._is_live(delivery) else self._ready, (delivery.seq, key))
+
+    def _is_live(self, delivery: Delivery) -> bool:
+        return delivery.live or delivery.event.received_at >= self.live_since

@@ -83,7 +83,6 @@ def test_three_days_of_outage_lose_nothing_and_drain_the_oldest_first(place, lon
     assert calls - before < OUTAGE / probe + before + 100, "no call but the probes"
 
 
-@pytest.mark.xfail(strict=True, reason="what is live has no share of the slots yet")
 def test_who_owes_nothing_older_is_served_within_seconds_while_a_backlog_drains(place, long, verdict):
     """A backlog of an hour's draining; a new user's event every second meanwhile."""
     backlog = 50_000 if long else 4_000

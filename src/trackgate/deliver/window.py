@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from trackgate.deliver.held_timer import HeldTimer
@@ -21,6 +22,9 @@ WINDOW = 512
 
 LIVE_WINDOW = 64
 """Live deliveries that are kept in memory beside them while a backlog drains."""
+
+RECENT = timedelta(seconds=5)
+"""What was received so short a time ago is live, wherever it comes from."""
 
 WINDOW_BYTES = 8 * 2**20
 """Bytes of events in memory at which no more are taken; live ones still are up to twice as many."""
@@ -45,6 +49,11 @@ class Window:
         self._outbox = outbox
         self._settle = settle
         self._overtaken: set[Key] = set()
+
+    def start(self, *, fresh: bool = False) -> Delivery | None:
+        """Hand out the next that may go, as ``Lanes.start`` does."""
+        self.lanes.live_since = self.timer.now() - RECENT
+        return self.lanes.start(fresh=fresh)
 
     def wants(self) -> bool:
         """Whether there is room, and something might come of a look into the outbox."""

@@ -192,7 +192,7 @@ class Worker:
         return IDLE
 
     def _launch_one(self, *, fresh: bool = False) -> bool:
-        delivery = None if self._stopping else self._window.lanes.start(fresh=fresh)
+        delivery = None if self._stopping else self._window.start(fresh=fresh)
         if delivery is None:
             return False
         self._pace.started()

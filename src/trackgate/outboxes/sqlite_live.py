@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from trackgate.outboxes.sqlite_books import Account, Books
     from trackgate.outboxes.sqlite_database import Database
 
-CATCHING_UP = 2_048
+CATCHING_UP = 128
 """Events that a destination was never handed; with more of them it has a backlog to get through."""
 
 CHUNK = 5_000
