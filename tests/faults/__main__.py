@@ -28,7 +28,7 @@ COMMAND = "make faults"
 MODEL = "tests/outboxes/test_model.py"
 
 GROUPS = {
-    "side by side, one": ("test_kill.py", "test_stop.py", "test_owner.py"),
+    "side by side, one": ("test_kill.py", "test_stop.py", "test_owner.py", "test_mutations.py"),
     "side by side, two": ("test_points.py", "test_once.py", MODEL),
     "alone": ("test_clients.py", "test_sick_neighbour.py"),
 }

@@ -22,7 +22,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from tests.faults.verdicts import Verdict, write_down
+from tests.faults.verdicts import LONG, WRITTEN_TO, Verdict
 
 ROOT = Path(__file__).parents[2]
 SOURCE = Path("src/trackgate")
@@ -186,7 +186,8 @@ def _failing(folder: Path, tests: str) -> str | None:
 
     """
     command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "-p", "no:cacheprovider", tests]
-    environ = {**os.environ, "PYTHONPATH": f"{folder / 'src'}:{folder}", "HYPOTHESIS_STORAGE_DIRECTORY": f"{folder}/h"}
+    short = {name: value for name, value in os.environ.items() if name not in {LONG, WRITTEN_TO}}
+    environ = {**short, "PYTHONPATH": f"{folder / 'src'}:{folder}", "HYPOTHESIS_STORAGE_DIRECTORY": f"{folder}/h"}
     try:
         ran = subprocess.run(
             command, cwd=folder, env=environ, capture_output=True, text=True, timeout=GIVEN_UP_AFTER, check=False
@@ -215,26 +216,27 @@ def hunt(chosen: Sequence[Mutant], say: Callable[[str], None]) -> list[Mutant]:
     return missed
 
 
+def verdict_on(chosen: Sequence[Mutant], missed: Sequence[Mutant]) -> Verdict:
+    """What the hunt found."""
+    return Verdict(
+        test="mutation: a counter, a reason or a settling broken",
+        done=f"{len(chosen)} mutants",
+        held=not missed,
+        figure=f"{len(chosen) - len(missed)} noticed",
+        target=f"{len(chosen)}",
+    )
+
+
 def main() -> int:
-    """Try them all; the number that nobody noticed is the exit status."""
+    """Try them all, or those whose name holds one of the words given; how many nobody noticed is the exit status."""
     chosen = mutants()
+    if wanted := [word for word in sys.argv[1:] if not word.startswith("-")]:
+        chosen = [mutant for mutant in chosen if any(word in mutant.name for word in wanted)]
     if "--list" in sys.argv[1:]:
         for mutant in chosen:
             _say(mutant.name)
         return 0
-    if wanted := [word for word in sys.argv[1:] if not word.startswith("-")]:
-        chosen = [mutant for mutant in chosen if any(word in mutant.name for word in wanted)]
-    missed = hunt(chosen, _say)
-    write_down(
-        Verdict(
-            test="mutation: a counter, a reason, a settling left out",
-            done=f"{len(chosen)} mutants",
-            held=not missed,
-            figure=f"{len(chosen) - len(missed)} noticed",
-            target=f"{len(chosen)}",
-        )
-    )
-    return min(len(missed), 100)
+    return min(len(hunt(chosen, _say)), 100)
 
 
 def _say(line: str) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.mutations import Mutant, hunt, mutants, of_file
+from tests.faults.mutations import Mutant, hunt, mutants, of_file, verdict_on
+from tests.faults.verdicts import long_form, write_down
 
 BROKEN_BY = '''
 def settle(self):
@@ -46,3 +47,16 @@ def test_the_hunt_says_what_the_tests_say(monkeypatch, after: str, missed: int):
     found = next(mutant for mutant in mutants() if mutant.path.name == "retry.py" and mutant.before == '"expired"')
     mutant = Mutant(kind="reason", path=found.path, line=1, start=found.start, before=found.before, after=after)
     assert len(hunt([mutant], lambda _: None)) == missed
+
+
+@pytest.mark.skipif(not long_form(), reason="the long form: set TRACKGATE_FAULTS_LONG")
+def test_every_mutant_is_noticed(capsys):
+    chosen = mutants()
+
+    def say(line: str) -> None:
+        with capsys.disabled():
+            print(line, flush=True)  # noqa: T201 - half an hour in which something should be seen
+
+    missed = hunt(chosen, say)
+    write_down(verdict_on(chosen, missed))
+    assert [mutant.name for mutant in missed] == []
