@@ -20,11 +20,10 @@ from msgspec import Struct
 from trackgate.cli import main
 from trackgate.clients.pyreqwest_engine import PyreqwestClient
 from trackgate.ingest import asgi
-from trackgate.outboxes import sqlite
+from trackgate.outboxes import sqlite, sqlite_sweep
 from trackgate.outboxes.sqlite import SqliteOutbox
 from trackgate.outboxes.sqlite_database import Database
 from trackgate.outboxes.sqlite_room import Room
-from trackgate.outboxes.sqlite_sweep import Sweep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -57,8 +56,8 @@ POINTS: Mapping[str, Point] = {
     "after_send": Point(owner=PyreqwestClient, name="send", before=False),
     "before_settle": Point(owner=SqliteOutbox, name="settle"),
     "after_settle": Point(owner=SqliteOutbox, name="settle", before=False),
-    "sweeping": Point(owner=Sweep, name="_forget"),
-    "swept": Point(owner=Sweep, name="_forget", before=False),
+    "sweeping": Point(owner=sqlite_sweep, name="_forget_events"),
+    "swept": Point(owner=sqlite_sweep, name="_forget_events", before=False),
     "shrinking": Point(owner=Database, name="shrink", before=False),
     "restocking": Point(owner=Room, name="_reserve", before=False),
     "standing": Point(owner=SqliteOutbox, name="stand"),

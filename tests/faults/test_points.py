@@ -74,6 +74,11 @@ def die_at(its, name, hit, mark):
     assert mark.read_text() == name
 
 
+def test_every_point_is_a_place_in_the_program():
+    """One that was renamed must not wait for the long form to be missed."""
+    assert [name for name, point in POINTS.items() if not callable(getattr(point.owner, point.name, None))] == []
+
+
 def test_nothing_acknowledged_is_lost_by_death_at_any_named_point(tmp_path, long, verdict):
     points = list(POINTS) if long else list(SHORT)
     plan = [(name, hit) for name in points for hit in ((1,) if name in SELDOM or not long else HITS)]

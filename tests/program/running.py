@@ -66,7 +66,7 @@ class Process:
 
     def _announced(self) -> str | None:
         if self.process.poll() is not None:
-            raise AssertionError(f"ended with {self.process.returncode}: {self.log_path.read_text()}")
+            raise AssertionError(f"ended with {self.process.returncode}: {self.log_path.read_text()[-2000:]}")
         found = re.search(r"listens? at (http://\S+)", self.out_path.read_text())
         return found and found[1]
 
