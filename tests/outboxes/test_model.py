@@ -459,6 +459,21 @@ def test_an_outbox_does_what_its_model_does(make, behind, script):
     lead(make, [BACKLOG, *script] if behind else script)
 
 
+NOBODYS = ("append", [(set(), 0)])
+
+
+@pytest.mark.parametrize("make", KINDS, ids=lambda kind: kind.name)
+def test_what_went_ahead_and_came_back_does_not_overtake_what_was_moved_before_it(make):
+    """Found by a million steps: one user's event that a move brings before another that a kill took out of a hand."""
+    everywhere = {"a", "b", "c"}
+    script: Script = [
+        ("append", [(everywhere, 0)]), NOBODYS, ("take", "a", 1), NOBODYS, ("arrive", "a", [0, 4], 1), ("take", "a", 1),
+        ("append", [(everywhere, 0), (set(), 0)]), NOBODYS, ("arrive", "c", [0, 4], 1), ("take", "a", 1), ("crash",),
+        ("take", "a", 1), ("move", "a", "c", 1000), ("take_live", "c", 1),
+    ]  # fmt: skip
+    lead(make, [BACKLOG, *script])
+
+
 @pytest.mark.skipif(not long_form(), reason=f"the long form: set {LONG}")
 @pytest.mark.parametrize("make", KINDS, ids=lambda kind: kind.name)
 def test_an_outbox_does_what_its_model_does_a_million_times(make):

@@ -30,14 +30,14 @@ def find_live(database: Database, books: Books, account: Account, limit: int) ->
         return []
     if account.tail is None or (account.tail.worn and account.tail.reached >= account.last_owed):
         account.tail = _begin(database, books, account)
-    if account.tail.returned:
-        returned = database.rows("returned_ahead", int, destination=account.id, cursor=account.cursor, limit=limit)
-        account.tail.returned = bool(returned)  # another of a lane can be behind the one that is found
-        if returned:
-            return returned
     if not account.tail.known:
         _read_on(database, account, account.tail)
         return []
+    if account.tail.returned:
+        returned = _returned(database, account, account.tail)[:limit]
+        account.tail.returned = bool(returned)  # another of a lane can be behind the one that is found
+        if returned:
+            return returned
     return _look(database, books, account, account.tail, limit)
 
 
@@ -57,15 +57,21 @@ def might_be_live(books: Books, account: Account) -> bool:
 def _begin(database: Database, books: Books, account: Account) -> Tail:
     tail = Tail(account.cursor, books.last_seq, books.fresh(account))
     for lane in database.rows("returned_lanes", int, destination=account.id) if account.returned else ():
-        tail.hold_up(lane)
+        tail.given_back.add(lane)
     return tail
+
+
+def _returned(database: Database, account: Account, tail: Tail) -> list[int]:
+    """What may go ahead again. A move can have brought something older to its lane that was never handed out here."""
+    rows = database.rows("returned_ahead", tuple[int, int], destination=account.id, cursor=account.cursor, limit=LOOK)
+    return [seq for seq, lane in rows if lane not in tail.fresh]
 
 
 def _read_on(database: Database, account: Account, tail: Tail) -> None:
     after = max(tail.read, account.cursor)
     rows = _lanes(database, account, after, tail.mark, CHUNK)
     for _, lane in rows:
-        tail.hold_up(lane)
+        tail.fresh.add(lane)
     tail.read = rows[-1][0] if len(rows) == CHUNK else tail.mark
 
 
@@ -76,7 +82,7 @@ def _look(database: Database, books: Books, account: Account, tail: Tail, limit:
         if len(chosen) == limit:
             return chosen
         tail.reached = seq
-        if not tail.holds_up(lane):
+        if lane not in tail.fresh and lane not in tail.given_back:
             chosen.append(seq)
     if len(rows) < LOOK:
         tail.reached = books.last_seq

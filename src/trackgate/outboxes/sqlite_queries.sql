@@ -155,9 +155,9 @@ select json_group_array(distinct lane) from unsettled where destination = :desti
 
 -- name: returned_ahead
 -- What went ahead and was given back, if nothing older of its lane was given back too.
-select json_group_array(seq order by seq)
+select json_group_array(json_array(seq, lane) order by seq)
 from (
-    select seq from (
+    select seq, lane from (
         select seq, lane, min(seq) over (partition by lane) as first from unsettled
         where destination = :destination and held = 0 and hand = 0
     )

@@ -93,7 +93,7 @@ class _Returns:
         if not row.held:
             account.returned += 1
             if account.tail is not None:
-                account.tail.hold_up(row.lane)
+                account.tail.given_back.add(row.lane)
                 account.tail.returned = True
         self._rows["give_back"].append((account.id, row.seq))
 

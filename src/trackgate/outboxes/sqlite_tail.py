@@ -14,8 +14,34 @@ LEAST_BYTES = 4 * 2**10
 MOST_BYTES = 4 * 2**20
 
 
+class Waiting:
+    """Lanes, remembered in bits: one that was added is always known, another is now and then taken for it."""
+
+    def __init__(self, number: int) -> None:
+        size = min(max(number * BITS // 8, LEAST_BYTES), MOST_BYTES)
+        self._bits = bytearray(1 << (size - 1).bit_length())
+        self._mask = len(self._bits) * 8 - 1
+
+    def add(self, lane: int) -> None:
+        """Remember a lane."""
+        for shift in SHIFTS:
+            bit = lane >> shift & self._mask
+            self._bits[bit >> 3] |= 1 << (bit & 7)
+
+    def __contains__(self, lane: int) -> bool:
+        """Whether a lane was added (or might have been)."""
+        for shift in SHIFTS:
+            bit = lane >> shift & self._mask
+            if not self._bits[bit >> 3] & 1 << (bit & 7):
+                return False
+        return True
+
+
 class Tail:
     """What a destination is owed beyond its backlog.
+
+    ``fresh`` are the lanes that wait with something that was never handed out, ``given_back`` those with something
+    that was, and came back.
 
     Args:
         cursor: everything up to here was handed out.
@@ -32,10 +58,9 @@ class Tail:
         """What comes later was not looked at yet."""
         self.returned = True
         """Whether something that was handed out ahead may have been given back."""
+        self.fresh = Waiting(number)
+        self.given_back = Waiting(number)
         self._left = number / 2
-        size = min(max(number * BITS // 8, LEAST_BYTES), MOST_BYTES)
-        self._waiting = bytearray(1 << (size - 1).bit_length())
-        self._mask = len(self._waiting) * 8 - 1
 
     @property
     def known(self) -> bool:
@@ -57,17 +82,3 @@ class Tail:
     def drained(self, number: int) -> None:
         """So many events of the backlog were handed out."""
         self._left -= number
-
-    def hold_up(self, lane: int) -> None:
-        """Let a lane wait for the cursor."""
-        for shift in SHIFTS:
-            bit = lane >> shift & self._mask
-            self._waiting[bit >> 3] |= 1 << (bit & 7)
-
-    def holds_up(self, lane: int) -> bool:
-        """Whether a lane has to wait for the cursor (or might have to)."""
-        for shift in SHIFTS:
-            bit = lane >> shift & self._mask
-            if not self._waiting[bit >> 3] & 1 << (bit & 7):
-                return False
-        return True
