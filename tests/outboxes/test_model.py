@@ -459,7 +459,7 @@ def test_an_outbox_does_what_its_model_does(make, behind, script):
     lead(make, [BACKLOG, *script] if behind else script)
 
 
-NOBODYS = ("append", [(set(), 0)])
+NOBODYS: tuple[Any, ...] = ("append", [(set(), 0)])
 
 
 @pytest.mark.parametrize("make", KINDS, ids=lambda kind: kind.name)
