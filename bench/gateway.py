@@ -15,6 +15,9 @@ from bench.processes import BenchError, Process, python, until
 SOURCES = {"single": "userpilot", "batch": "thrivestack", "large": "appizer"}
 """Source -> its vendor: one event a call, many, and one with large properties."""
 
+DEAD = "trackgate_dead{"
+"""How the samples of one metric begin, a destination each."""
+
 HEAD = """[server]
 listen = "127.0.0.1:0"
 data = "{data}"
@@ -87,8 +90,11 @@ class Gateway:
             BenchError: something did.
 
         """
-        for name, value in self.metrics().items():
-            if value and name.startswith(("trackgate_dead{", "trackgate_rejected_total", "trackgate_refused_total")):
+        said = self.metrics()
+        if not any(name.startswith(DEAD) for name in said):
+            raise BenchError(f"the gateway does not say how much is {DEAD}...")
+        for name, value in said.items():
+            if value and name.startswith((DEAD, "trackgate_rejected_total", "trackgate_refused_total")):
                 raise BenchError(f"the gateway says {name} {value:g}")
 
     def stop(self) -> None:
