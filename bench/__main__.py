@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -18,6 +19,8 @@ from bench.stage import Options, Stage
 from bench.table import Missing, Row
 
 WORK = ROOT / "build" / "bench"
+FAILED = 1
+"""Exit status: not everything could be measured. A target that is missed is a figure like any other."""
 
 
 @click.command()
@@ -29,7 +32,7 @@ WORK = ROOT / "build" / "bench"
 @click.option("--waiting", default=1_000_000, show_default=True, help="Events of the large backlog.")
 @click.option("--users", default=10_000, show_default=True, help="Users that events are of.")
 @click.option("--minutes", default=9.0, show_default=True, help="After this no further case begins.")
-@click.option("--work", default=WORK, type=click.Path(path_type=Path), help="For data and logs; emptied.")
+@click.option("--work", default=WORK, type=click.Path(path_type=Path), help="Where its data is put.")
 def main(
     names: Sequence[str],
     rounds: int,
@@ -52,15 +55,18 @@ def main(
         return
     options = Options(rounds=rounds, seconds=seconds, rest=rest, users=users, waiting=waiting)
     end = time.monotonic() + minutes * 60
+    if sys.platform != "linux":
+        raise click.ClickException("it asks /proc what a process costs: run it on Linux")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(FAILED))  # so that what was started is ended and put away
     with Stage(options, work) as stage:
-        facts = described(stage.cores, work)
+        facts = described(stage.cores, stage.work)
         rows = [row for name in names or CASES for row in measured(name, stage, end)]
         text = report.written(facts, rows, stage)
     click.echo(text)
     if not names:
         report.keep(text)
     if any(isinstance(row, Missing) for row in rows):
-        sys.exit(1)
+        sys.exit(FAILED)
 
 
 def measured(name: str, stage: Stage, end: float) -> Sequence[Row | Missing]:

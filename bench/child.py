@@ -16,9 +16,8 @@ PR_SET_PDEATHSIG = 1
 
 def main(cores: str, command: list[str]) -> None:
     """Never returns."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        os.sched_setaffinity(0, {int(core) for core in cores.split(",")})
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    os.sched_setaffinity(0, {int(core) for core in cores.split(",")})
     os.execvp(command[0], command)  # noqa: S606 - the command is the benchmark's own
 
 

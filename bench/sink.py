@@ -77,6 +77,8 @@ class Upstream(Peer):
             self._take(name, head)
 
     def _take(self, name: str, head: bytes) -> None:
+        if self._transport.is_closing():
+            return  # whoever hung up while it was held sends it again
         ledger = self._ledger
         manner = ledger.manners.get(name, "ok")
         if manner == "hold":

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Self
 
 import msgspec
@@ -24,6 +25,8 @@ CALLERS = 64
 """Connections that calls come on."""
 BATCH_CALLERS = 8
 """The same for the batch endpoint: more only wait for each other."""
+LARGE_USERS = 1000
+"""Users at the most where properties are large: a file of their calls has to fit into memory."""
 PREPARED = 300.0
 """Seconds in which a backlog has to be prepared."""
 
@@ -50,13 +53,13 @@ class Stage:
 
     Args:
         options: how much.
-        work: a folder for data and logs, on a real disk; what is in it is deleted.
+        place: on a real disk; gets a folder for data and logs, which goes at the end.
 
     """
 
-    def __init__(self, options: Options, work: Path) -> None:
+    def __init__(self, options: Options, place: Path) -> None:
         self.options = options
-        self.work = work.resolve()
+        self._place = place
         self.cores = Cores.share()
         self.commands: dict[str, str] = {}
         """Who -> the command that it was started with, the last one."""
@@ -68,9 +71,9 @@ class Stage:
         self._started = 0
 
     def __enter__(self) -> Self:
-        shutil.rmtree(self.work, ignore_errors=True)
-        self.work.mkdir(parents=True)
-        self._stack.callback(shutil.rmtree, self.work, ignore_errors=True)
+        self._place.mkdir(parents=True, exist_ok=True)
+        folder = TemporaryDirectory(prefix="run-", dir=self._place.resolve(), ignore_cleanup_errors=True)
+        self.work = Path(self._stack.enter_context(folder))
         self.sink = Sink(self._start("sink", self.cores.sink, python("bench.sink")).url())
         self._stack.callback(self.sink.close)
         bound, self.nowhere = nowhere()
@@ -121,7 +124,7 @@ class Stage:
             makers: dict[str, Callable[[], Iterator[bytes]]] = {
                 "single": lambda: calls.single(users),
                 "batch": lambda: calls.batches(users),
-                "large": lambda: calls.large(min(users, 1000), kilobytes),
+                "large": lambda: calls.large(min(users, LARGE_USERS), kilobytes),
             }
             self._files[name] = calls.write(self.work / name, makers[kind]())
         return self._files[name]

@@ -13,11 +13,12 @@ TARGETS = {1: Target(least=4000), 4: Target(least=1500)}
 def destinations(stage: Stage) -> list[Row]:
     """What an event costs as it is handed to more and more destinations."""
     rows = []
+    peaks = []
     for number in stage.options.fans:
         names = tuple(f"steady-{number}-{each}" for each in range(number))
         with stage.gateway(*names) as gateway:
             windows = [passing(stage, gateway, names, stage.calls()) for _ in range(stage.options.rounds)]
-            peak = gateway.process.peak()
+            peaks.append(gateway.process.peak())
         rates = Series.of([window.rate for window in windows])
         if number == 1:
             stage.facts["steady"] = rates.median
@@ -28,7 +29,7 @@ def destinations(stage: Stage) -> list[Row]:
                 series=rates,
                 unit="events/s",
                 target=TARGETS.get(number),
-                note=f"{rates.median * number:,.0f} deliveries/s, {peak:.0f} MiB at the most",
+                note=f"{rates.median * number:,.0f} deliveries/s, {peaks[-1]:.0f} MiB at the most",
             ),
             Row(
                 what="the same, processor time",
@@ -37,7 +38,7 @@ def destinations(stage: Stage) -> list[Row]:
                 note=f"{costs.median / number:,.0f} µs a delivery",
             ),
         ]
-    return rows
+    return [*rows, Row(what="memory under all of these, at the most", series=Series.of([max(peaks)]), unit="MiB")]
 
 
 def forwarder(stage: Stage) -> list[Row]:

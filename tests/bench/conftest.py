@@ -12,5 +12,5 @@ OPTIONS = Options(rounds=1, seconds=0.2, rest=0.1, users=200, waiting=8000, fans
 
 @pytest.fixture(scope="module", name="stage")
 def one_stage(tmp_path_factory):
-    with Stage(OPTIONS, tmp_path_factory.mktemp("bench") / "work") as stage:
+    with Stage(OPTIONS, tmp_path_factory.mktemp("bench")) as stage:
         yield stage
