@@ -167,8 +167,7 @@ class Stage:
         if events not in self._backlogs:
             self._backlogs[events] = self._prepare(events)
         folder = self._folder("backlog")
-        shutil.copytree(self._backlogs[events], folder)
-        os.sync()  # or the copy's way to the disk is measured with what comes next
+        shutil.copytree(self._backlogs[events], folder, copy_function=_copy)
         try:
             yield folder
         finally:
@@ -201,3 +200,10 @@ class Stage:
     def _note(self, who: str, command: list[str]) -> None:
         words = [word.replace(f"{self.work}/", "").replace(f"{ROOT}/", "") for word in command]
         self.commands[who] = " ".join(["python" if words[0] == command[0] and "-m" in words else words[0], *words[1:]])
+
+
+def _copy(source: str, target: str) -> None:
+    """Down to the disk, or the copy's way there is measured with what comes next."""
+    shutil.copy2(source, target)
+    with Path(target).open("rb") as copied:
+        os.fsync(copied.fileno())
