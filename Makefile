@@ -49,6 +49,10 @@ docs: $(TEST_READY) ## renew the generated parts of the README and the schema of
 	$(BIN)/python -m trackgate.config schema > src/trackgate/config/routes.schema.json
 	$(BIN)/python -m tests.readme
 
+.PHONY: bench
+bench: $(TEST_READY) ## measure the gateway beside the limits of this machine, in under ten minutes, into docs/benchmark.md
+	$(BIN)/python -m bench $(BENCH_OPTIONS)
+
 ##@ One at a time
 
 # As many at a time as there are workers, each one's output in one piece where this make knows how to.

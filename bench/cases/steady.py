@@ -1,0 +1,62 @@
+"""In = out: as many events are accepted as are delivered, to one destination and to several."""
+
+from __future__ import annotations
+
+from bench.stage import Stage
+from bench.table import Limit, Row, Series, Target
+from bench.window import passing
+
+TARGETS = {1: Target(least=4000), 4: Target(least=1500)}
+"""By the number of destinations."""
+
+
+def destinations(stage: Stage) -> list[Row]:
+    """What an event costs as it is handed to more and more destinations."""
+    rows = []
+    peaks = []
+    for number in stage.options.fans:
+        names = tuple(f"steady-{number}-{each}" for each in range(number))
+        with stage.gateway(*names) as gateway:
+            windows = [passing(stage, gateway, names, stage.calls()) for _ in range(stage.options.rounds)]
+            peaks.append(gateway.process.peak())
+        rates = Series.of([window.rate for window in windows])
+        if number == 1:
+            stage.facts["steady"] = rates.median
+        costs = Series.of([window.cost for window in windows])
+        rows += [
+            Row(
+                what=f"in = out, {number} destination{'s' if number > 1 else ''}",
+                series=rates,
+                unit="events/s",
+                target=TARGETS.get(number),
+                note=f"{rates.median * number:,.0f} deliveries/s, {peaks[-1]:.0f} MiB at the most",
+            ),
+            Row(
+                what="the same, processor time",
+                series=costs,
+                unit="µs an event",
+                note=f"{costs.median / number:,.0f} µs a delivery",
+            ),
+        ]
+    return [*rows, Row(what="memory under all of these, at the most", series=Series.of([max(peaks)]), unit="MiB")]
+
+
+def forwarder(stage: Stage) -> list[Row]:
+    """Against what a user would otherwise write: Litestar and httpx, nothing on disk."""
+    theirs, ours = [], []
+    with (
+        stage.server("forwarder", "bench.forwarder", UPSTREAM=f"{stage.sink.url}/forwarded") as other,
+        stage.gateway("compared") as gateway,
+    ):
+        for _ in range(stage.options.rounds):
+            theirs.append(stage.flat_out(other, stage.calls()))
+            ours.append(passing(stage, gateway, ("compared",), stage.calls()).rate)
+    return [
+        Row(
+            what="deliveries, in = out, against a plain forwarder",
+            series=Series.of(ours),
+            unit="events/s",
+            limit=Limit("Litestar + httpx, nothing on disk", Series.of(theirs)),
+            target=Target(ratio=10),
+        )
+    ]

@@ -1,0 +1,143 @@
+"""Starting the processes of a run, and asking the kernel what one of them costs."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+ROOT = Path(__file__).parent.parent
+CHILD = Path(__file__).with_name("child.py")
+GUARD = 60.0
+"""Seconds after which waiting is given up."""
+TICKS = os.sysconf("SC_CLK_TCK")
+
+Seen = TypeVar("Seen")
+
+
+class BenchError(Exception):
+    """A process did not do what it is there for; the message says which, and quotes the end of its log."""
+
+
+class Process:
+    """A command on its cores, its standard output and error in files of ``folder``."""
+
+    def __init__(self, folder: Path, cores: str, command: list[str], environ: Mapping[str, str] | None = None) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.command = command
+        self._out, self._log = folder / "out", folder / "log"
+        with self._out.open("wb") as out, self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-S", str(CHILD), cores, *command],
+                stdout=out,
+                stderr=log,
+                cwd=ROOT,
+                env={**os.environ, "PYTHONUNBUFFERED": "1", **(environ or {})},
+            )
+        self.pid = self._process.pid
+
+    def url(self) -> str:
+        """Where it says that it listens, once it does."""
+        return until(self._announced, f"{self._name()} does not say where it listens")
+
+    def result(self, seconds: float) -> Any:
+        """Its last line of output, as JSON, once it has ended; ``seconds`` is how long it was told to run."""
+        try:
+            status = self._process.wait(seconds + GUARD)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise BenchError(f"{self._name()} did not end by itself") from None
+        lines = self._out.read_text("utf-8").splitlines()
+        if status or not lines:
+            raise BenchError(f"{self._name()} ended with {status}: {self._last_words()}")
+        return json.loads(lines[-1])
+
+    def stop(self) -> None:
+        """SIGTERM, and wait; what does not heed it is killed."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(GUARD)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise BenchError(f"{self._name()} did not heed SIGTERM") from None
+
+    def kill(self) -> None:
+        """SIGKILL, and wait."""
+        self._process.kill()
+        self._process.wait()
+
+    def check(self) -> None:
+        """See that it still runs.
+
+        Raises:
+            BenchError: it has ended.
+
+        """
+        if self._process.poll() is not None:
+            raise BenchError(f"{self._name()} ended with {self._process.returncode}: {self._last_words()}")
+
+    def _announced(self) -> str | None:
+        self.check()
+        found = re.search(r"listens? at (http://\S+)", self._out.read_text("utf-8"))
+        return found and found[1]
+
+    def _name(self) -> str:
+        return " ".join(self.command[1:5])
+
+    def _last_words(self) -> str:
+        return self._log.read_text("utf-8", errors="replace")[-2000:]
+
+    # --- what it costs ------------------------------------------------------------------------------------------
+
+    def cpu(self) -> float:
+        """Seconds of processor time so far, all threads, in user and kernel."""
+        fields = self._proc("stat").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / TICKS
+
+    def resident(self) -> float:
+        """MiB in memory now."""
+        return self._status("VmRSS") / 1024
+
+    def peak(self) -> float:
+        """MiB in memory at the most so far."""
+        return self._status("VmHWM") / 1024
+
+    def written(self) -> int:
+        """Bytes that it had the disk write so far."""
+        found = re.search(r"^write_bytes: (\d+)", self._proc("io"), re.MULTILINE)
+        return int(found[1]) if found else 0
+
+    def _status(self, name: str) -> int:
+        found = re.search(rf"^{name}:\s+(\d+) kB", self._proc("status"), re.MULTILINE)
+        return int(found[1]) if found else 0
+
+    def _proc(self, name: str) -> str:
+        return Path(f"/proc/{self.pid}/{name}").read_text("utf-8")
+
+
+def python(module: str, *arguments: object) -> list[str]:
+    """The command that runs a module of this environment."""
+    return [sys.executable, "-m", module, *map(str, arguments)]
+
+
+def until(look: Callable[[], Seen | None], complaint: str, *, seconds: float = GUARD, pause: float = 0.01) -> Seen:
+    """The first true thing that ``look`` gives.
+
+    Raises:
+        BenchError: there was none in time.
+
+    """
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if seen := look():
+            return seen
+        time.sleep(pause)
+    raise BenchError(f"{complaint} (waited {seconds:g} s)")
