@@ -6,6 +6,7 @@ import asyncio
 import pathlib
 import random
 import shutil
+import sys
 from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -235,6 +236,44 @@ def test_damage_met_while_running_ends_all_writing_and_the_next_start_salvages(t
         await box.close()
         await (await kind.open(log=again)).close()
         assert len(again.lines) == 1
+
+    asyncio.run(run())
+
+
+def _frames(directory: Path) -> int:
+    """How many frames of the log SQLite reads."""
+    return int.from_bytes((directory / "outbox.db-shm").read_bytes()[16:20], sys.byteorder)
+
+
+def _tear(directory: Path, frame: int) -> None:
+    """One page of the log has not reached the disk, though later ones of its commit have."""
+    with (directory / "outbox.db-wal").open("r+b") as wal:
+        wal.seek(32 + frame * (24 + 4096) + 24)
+        wal.write(bytes(4096))
+
+
+def test_power_that_is_lost_twice_amid_a_commit_is_no_damage_and_loses_nothing_that_was_promised(tmp_path):
+    kind, told = Sqlite(tmp_path), Told()
+
+    async def run() -> None:
+        first = await kind.open()
+        await first.append([entry(1, "there")])
+        frames = _frames(kind.directory)
+        await first.append([entry(number, "there", properties={"x": "x" * 3000}) for number in range(100, 140)])
+        kind.crash()
+        _tear(kind.directory, frames)
+        second = await kind.open(log=told)
+        await second.append([entry(2, "there")])
+        frames = _frames(kind.directory)
+        await second.append([entry(3, "there"), entry(4, "there")])
+        kind.crash()
+        _tear(kind.directory, frames)
+        third = await kind.open(log=told)
+        await asyncio.sleep(0)
+        assert told.lines == []
+        assert [one.event.id for one in await third.take("there", 99)] == ["event-1", "event-2"]
+        for box in (first, second, third):
+            await box.close()
 
     asyncio.run(run())
 
