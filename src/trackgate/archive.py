@@ -44,10 +44,13 @@ class DeadLetter(Struct, frozen=True, kw_only=True):
 
 
 class Autopsy(Struct, frozen=True, kw_only=True):
-    """Everything that is known of one dead delivery. ``request`` is the last call as it was sent, as JSON."""
+    """Everything that is known of one dead delivery. ``request`` is the last call as it was sent, as JSON.
+
+    ``event`` is ``None`` where what is stored of it is damaged.
+    """
 
     letter: DeadLetter
-    event: Event
+    event: Event | None
     request: str | None
     attempts: tuple[Attempt, ...]
 

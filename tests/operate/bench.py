@@ -44,6 +44,7 @@ class Bench:
 
     def __init__(self, kind: Sqlite, outbox: SqliteOutbox, app: Any) -> None:
         self.clock = kind.clock
+        self.directory = kind.directory
         self.outbox = outbox
         self.app = app
         self.probed: list[str] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import apsw
 import pytest
 from structlog.testing import capture_logs
 
@@ -299,3 +300,23 @@ def test_nothing_is_changed_where_the_outbox_is_only_read(tmp_path):
         assert (reply.status_code, reply.json()["error"]) == (503, "unavailable")
 
     play(tmp_path, act, read_only=True)
+
+
+@pytest.mark.parametrize("body", ["'{'", "replace(body, 'signed_up', 'signed_in')"])
+def test_a_damaged_event_is_shown_as_that_and_hides_no_other(tmp_path, body):
+    async def act(bench):
+        await bench.kill("there", 1)
+        await bench.owe("there", 2)
+        connection = apsw.Connection(str(bench.directory / "outbox.db"))
+        connection.execute(f"update event set body = {body} where seq = 2")  # noqa: S608 - the two above
+        connection.close()
+        assert await bench.outbox.take("there", 9) == []
+        shown = await bench.get("/-/dead/there/event-2")
+        assert (shown["letter"]["reason"], shown["event"]) == ("damaged", None)
+        assert "is damaged" in shown["difference"]["obstacle"]
+        rehearsed = await bench.post("/-/dead/retry", selection={}, dry_run=True)
+        assert rehearsed["selected"] == 2
+        obstacles = {each["event_id"]: each["difference"]["obstacle"] for each in rehearsed["samples"]}
+        assert obstacles["event-2"] == shown["difference"]["obstacle"] != obstacles["event-1"]
+
+    play(tmp_path, act)

@@ -214,9 +214,10 @@ def _letter(each: Letter) -> Iterator[str]:
     yield f"{letter.event_id} is dead at {letter.destination} since {stamp(letter.died_at)}: {letter.reason}"
     if letter.detail:
         yield f"  {letter.detail}"
-    yield ""
-    yield "event"
-    yield from _indented(msgspec.json.format(msgspec.json.encode(each.event)).decode().splitlines())
+    if each.event is not None:
+        yield ""
+        yield "event"
+        yield from _indented(msgspec.json.format(msgspec.json.encode(each.event)).decode().splitlines())
     for attempt in each.attempts:
         yield ""
         yield f"tried ({attempt.step})  {tried(attempt)}"

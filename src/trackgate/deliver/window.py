@@ -48,7 +48,8 @@ class Window:
         self._name = name
         self._outbox = outbox
         self._settle = settle
-        self._overtaken: set[Key] = set()
+        self._overtaken: set[Key] | None = None
+        """The lanes that came to be held since we asked the outbox; ``None`` while nothing is asked."""
 
     def start(self, *, fresh: bool = False) -> Delivery | None:
         """Hand out the next that may go, as ``Lanes.start`` does."""
@@ -81,7 +82,8 @@ class Window:
 
     async def hold_followers(self, delivery: Delivery) -> None:
         """What memory has behind a held delivery waits behind it in the outbox, and what is just being taken will."""
-        self._overtaken.add(key_of(delivery))
+        if self._overtaken is not None:
+            self._overtaken.add(key_of(delivery))
         await self._join_held(self.lanes.followers(delivery))
 
     def hungry(self) -> bool:
@@ -98,11 +100,13 @@ class Window:
 
     async def _bring(self, taking: Awaitable[Sequence[Delivery]]) -> None:
         """Bring in what is taken; those whose lane came to be held while we asked wait behind it instead."""
-        self._overtaken.clear()
-        taken = await taking
-        late = [one for one in taken if key_of(one) in self._overtaken]
-        self.lanes.add(one for one in taken if key_of(one) not in self._overtaken)
-        await self._join_held(late)
+        overtaken = self._overtaken = set[Key]()
+        try:
+            taken = await taking
+        finally:
+            self._overtaken = None
+        self.lanes.add(one for one in taken if key_of(one) not in overtaken)
+        await self._join_held([one for one in taken if key_of(one) in overtaken])
 
     async def _join_held(self, deliveries: Sequence[Delivery]) -> None:
         if deliveries:

@@ -116,10 +116,10 @@ class Difference(Struct, frozen=True, kw_only=True):
 
 
 class Letter(Struct, frozen=True, kw_only=True):
-    """Everything that is known of one dead delivery."""
+    """Everything that is known of one dead delivery; ``event`` is null where what is stored of it is damaged."""
 
     letter: DeadLetter
-    event: Event
+    event: Event | None
     attempts: tuple[Attempt, ...]
     difference: Difference
 

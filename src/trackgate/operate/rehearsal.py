@@ -27,6 +27,8 @@ def rehearse(autopsy: Autopsy, destination: Destination | None) -> Difference:
     as_sent = None if autopsy.request is None else msgspec.json.decode(autopsy.request, type=MaskedCall)
     if destination is None:
         return Difference(as_sent=as_sent, today=(), obstacle="the destination is not in routes.toml", diff="")
+    if autopsy.event is None:
+        return Difference(as_sent=as_sent, today=(), obstacle="what is stored of the event is damaged", diff="")
     try:
         calls = destination.vendor.encode(autopsy.event, destination.target()).calls
     except Unsupported as unsupported:

@@ -50,7 +50,7 @@ class Take(Job, eq=False):
 
 
 class TakeLive(Job, eq=False):
-    """Answered with a list of ``Handed``."""
+    """Answered with a list of ``Delivery``."""
 
     destination: str
     limit: int

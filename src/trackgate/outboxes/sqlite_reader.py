@@ -14,6 +14,7 @@ from trackgate.archive import Autopsy, Cause, DeadLetter, Page
 from trackgate.model import Event
 from trackgate.outbox import Attempt, Found, Ledger, OutboxUnavailable, Selection
 from trackgate.outboxes.sqlite_books import Books
+from trackgate.outboxes.sqlite_checksum import DAMAGED
 from trackgate.outboxes.sqlite_database import Database
 from trackgate.outboxes.sqlite_jobs import micros, moment
 
@@ -188,7 +189,7 @@ class SqliteReader:
             return None
         return Autopsy(
             letter=found.letter.letter(),
-            event=msgspec.json.decode(found.body, type=Event),
+            event=_undamaged(found),
             request=found.request,
             attempts=tuple(one.attempt() for one in found.attempts),
         )
@@ -209,6 +210,16 @@ class SqliteReader:
 
     def close(self) -> None:
         self._database.close()
+
+
+def _undamaged(found: _Autopsy) -> Event | None:
+    """The event, if it is as it was stored, as far as anybody knows."""
+    if found.letter.reason == DAMAGED:
+        return None
+    try:
+        return msgspec.json.decode(found.body, type=Event)
+    except msgspec.DecodeError:
+        return None
 
 
 @contextmanager

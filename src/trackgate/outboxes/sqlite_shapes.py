@@ -24,6 +24,9 @@ State = Literal["up", "down", "parked"]
 TABLES: Mapping[tuple[bool, int], tuple[tuple[str, Any], ...]] = {
     (True, 2): (("destination_set", tuple[None, str]),),
     (True, 7): (("destination", tuple[None, str, int, State, str | None, int | None, float]),),
+    (True, 9): (
+        ("destination", tuple[None, str, int, State, str | None, int | None, float, int | None, int | None]),
+    ),
     (False, 4): (("tally", tuple[Literal["source", "destination", "log"], str, str, int]),),
     (False, 5): (
         ("seen", tuple[str, str, bytes, str, int]),
@@ -40,7 +43,11 @@ TABLES: Mapping[tuple[bool, int], tuple[tuple[str, Any], ...]] = {
         ),
     ),
 }  # fmt: skip
-"""Whether it has a rowid, and how many columns -> the tables that it may be of, and the columns."""
+"""Whether it has a rowid, and how many columns -> the tables that it may be of, and the columns.
+
+Of a table that has grown, both forms are here: adding a column rewrites no row. What can be made anew from the rest
+(`member`, `ahead`) is not.
+"""
 
 
 class _Event(Struct, array_like=True):

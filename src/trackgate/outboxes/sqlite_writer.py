@@ -92,6 +92,10 @@ class Writer:
         self._trouble: str | None = None
         self._damaged = False
         database = reopen()
+        # What a power cut tore off the log's end would stay behind what is written next: after a second one it would
+        # pass for commits behind damage, and be preferred to those that were fsynced. While somebody reads, it stays.
+        with suppress(apsw.BusyError):
+            database.checkpoint()
         self._database: Database | None = database
         self._books = self._load(database, "let_go")
         self._committed = self._books.snapshot(limits.max_backlog)
