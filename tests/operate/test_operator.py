@@ -7,6 +7,7 @@ from structlog.testing import capture_logs
 
 from tests.operate.bench import minutes, play
 from trackgate.metrics import Metrics
+from trackgate.operate.operator import _resumed
 from trackgate.operate.tally import GONE
 from trackgate.outbox import Standing
 
@@ -299,3 +300,31 @@ def test_nothing_is_changed_where_the_outbox_is_only_read(tmp_path):
         assert (reply.status_code, reply.json()["error"]) == (503, "unavailable")
 
     play(tmp_path, act, read_only=True)
+
+
+def test_what_is_found_waiting_is_due_or_parked_as_it_is_counted(tmp_path):
+    async def act(bench):
+        async def fate(number, name):
+            found = (await bench.get(f"/-/events/event-{number}"))["events"][0]["destinations"][name]
+            return found["fate"], found["reason"], found["next_due"] is not None
+
+        await bench.owe("here", 1)
+        await bench.owe("gone", 2)
+        assert await fate(1, "here") == ("due", None, False)
+        assert await fate(2, "gone") == ("parked", f"gone is parked ({GONE})", False)
+        await bench.hold("here")
+        assert await fate(1, "here") == ("due", None, True)
+        await bench.outbox.stand("here", Standing(state="down", reason="status_503"))
+        assert await fate(1, "here") == ("due", "here is down (status_503)", False)
+        await bench.outbox.stand("here", Standing(state="parked", reason="status_401"))
+        assert await fate(1, "here") == ("parked", "here is parked (status_401)", False)
+
+    play(tmp_path, act)
+
+
+@pytest.mark.parametrize(
+    ("state", "words"), [("parked", "mend its key or url"), ("down", "its vendor has to answer again")]
+)
+def test_what_is_still_stopped_is_told_with_what_ends_it(state, words):
+    stopped = Standing(state=state, reason="x")
+    assert f"here is still {state} (x): {words}" in _resumed("here", stopped, stopped, live=True)
