@@ -19,8 +19,9 @@ import httpx
 import msgspec
 from msgspec import Struct
 
-from trackgate.cli.configured import WRONG, accepted, config_option, read, stated
+from trackgate.cli.configured import WRONG, config_option, read, stated
 from trackgate.clock import SystemClock
+from trackgate.config import describe
 from trackgate.data import SANDBOX, directory, open_outbox
 from trackgate.log import configure
 from trackgate.operate.answers import Refusal
@@ -158,7 +159,10 @@ def _socket(data: Path, stack: AsyncExitStack) -> httpx.AsyncHTTPTransport | Non
 @asynccontextmanager
 async def _here(where: Where, data: Path, *, changes: bool) -> AsyncGenerator[httpx.AsyncBaseTransport]:
     """The app in this process. What only reads takes no lock: a gateway must be able to start meanwhile."""
-    config = accepted(*read(where.config, {"data": where.data}, placeholders=True))
+    config, faults = read(where.config, {"data": where.data}, placeholders=True)
+    if config is None:
+        errors = describe(fault for fault in faults if fault.level == "error")
+        raise Failed(f"no gateway answers in {data}, and without one this file must be right:\n{errors}", WRONG)
     _check_there(data, sandbox=where.sandbox)
     clock = SystemClock()
     # What is changed is told on stderr: no gateway's log has it.

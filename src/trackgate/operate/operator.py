@@ -236,7 +236,8 @@ class Operator:
         """
         await self._check(selection)
         retried = await self._writes().retry_dead(selection, limit)
-        self._log.info("dead.retried", count=retried, **_stated(selection))
+        if retried:
+            self._log.info("dead.retried", count=retried, **_stated(selection))
         return Retried(retried=retried)
 
     async def drop_dead(self, selection: Selection, limit: int) -> Dropped:
@@ -248,7 +249,8 @@ class Operator:
         """
         await self._check(selection)
         dropped = await self._writes().drop_dead(selection, limit)
-        self._log.warning("dead.dropped", count=dropped, **_stated(selection))
+        if dropped:
+            self._log.warning("dead.dropped", count=dropped, **_stated(selection))
         return Dropped(dropped=dropped)
 
     async def resume(self, name: str) -> Resumed:
@@ -287,7 +289,8 @@ class Operator:
             known = f"configured are {listed(self._destinations)}{did_you_mean(new, self._destinations)}"
             raise Declined(404, f"There is no destination {new!r} in routes.toml to move to; {known}", "to")
         moved = await self._writes().move(old, new, limit)
-        self._log.info("destination.moved", destination=old, to=new, count=moved)
+        if moved:
+            self._log.info("destination.moved", destination=old, to=new, count=moved)
         return Moved(moved=moved)
 
     async def drop(self, name: str, limit: int) -> Dropped:
@@ -299,7 +302,8 @@ class Operator:
         """
         await self._check_gone(name, "drop what waits there")
         dropped = await self._writes().drop_waiting(name, limit)
-        self._log.warning("destination.dropped", destination=name, count=dropped)
+        if dropped:
+            self._log.warning("destination.dropped", destination=name, count=dropped)
         return Dropped(dropped=dropped)
 
     async def count_waiting(self, name: str) -> Dropped:

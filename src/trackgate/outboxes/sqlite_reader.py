@@ -221,7 +221,7 @@ def _reading() -> Generator[None]:
             " damaged file aside and logs what is lost"
         ) from None
     except apsw.Error as error:
-        raise OutboxUnavailable(f"the outbox cannot be read: {error or type(error).__name__}") from None
+        raise OutboxUnavailable(f"the outbox cannot be read: {str(error) or type(error).__name__}") from None
 
 
 def _choice(selection: Selection) -> dict[str, object]:
