@@ -76,7 +76,8 @@ def _backlog(name: str, each: DestinationStatus) -> Iterator[str]:
         becomes = "refused with a 503" if each.backlog_full == "refuse" else "shed"
         yield f"  {name}'s backlog is full ({size(each.backlog_bytes)} of {size(limit)}): new events are {becomes}"
     if each.shed:
-        yield f"  {name}: {count(each.shed)} shed in all, because its backlog was full (trackgate dead list)"
+        look = " (trackgate dead list)" if each.dead else ""
+        yield f"  {name}: {count(each.shed)} shed in all, because its backlog was full{look}"
 
 
 def _row(name: str, counted: object, columns: tuple[str, ...]) -> list[str]:
