@@ -34,6 +34,7 @@ from trackgate.outbox import OutboxUnavailable, Standing
 from trackgate.outboxes.sqlite_reader import SqliteReader
 from trackgate.routing import Router
 from trackgate.sandbox import build as build_sandbox
+from trackgate.sandbox import redirected
 from trackgate.server import Bounds, Server, address_of, bind
 
 if TYPE_CHECKING:
@@ -109,9 +110,11 @@ class Gateway:
             listener = bind(self._config.server.address)
             stack.callback(listener.close)
             sandbox_at = await self._start_sandbox(stack)
-            destinations = self._destinations(sandbox_at)
+            destinations = self._config.destinations
+            if sandbox_at is not None:
+                destinations = redirected(destinations, sandbox_at)
             outbox = await self._open_outbox(stack)
-            operators = build_operators(self._operator(outbox), self._clock)
+            operators = build_operators(self._operator(outbox, destinations), self._clock)
             await self._serve_operators(stack, operators)
             running = await self._start_workers(stack, destinations, outbox)
             server = self._server(outbox, Guarded(operators, self._config.server))
@@ -146,14 +149,6 @@ class Gateway:
         stack.push_async_callback(_stop_server, server, serving)
         return str(address_of(listener))
 
-    def _destinations(self, sandbox_at: str | None) -> Mapping[str, Destination]:
-        if sandbox_at is None:
-            return self._config.destinations
-        return {
-            name: replace(destination, url=f"http://{sandbox_at}/{destination.vendor.name}")
-            for name, destination in self._config.destinations.items()
-        }
-
     async def _open_outbox(self, stack: AsyncExitStack) -> SqliteOutbox:
         self._data = data.make(self._config.server, sandbox=self._sandbox is not None)
         outbox = await data.open_outbox(
@@ -178,12 +173,12 @@ class Gateway:
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         stack.push_async_callback(_stop_server, server, serving)
 
-    def _operator(self, outbox: SqliteOutbox) -> Operator:
+    def _operator(self, outbox: SqliteOutbox, destinations: Mapping[str, Destination]) -> Operator:
         return Operator(
             lambda: SqliteReader(self._data),
             outbox,
             sources=self._config.sources,
-            destinations=self._config.destinations,
+            destinations=destinations,
             running=Running(phase=lambda: self._phase, rate=self._meter.rate, probe=self._probe),
             clock=self._clock,
             log=self._log,

@@ -24,9 +24,9 @@ SANDBOX = "sandbox"
 """The folder in ``server.data`` for the outbox of ``serve --sandbox``: it never touches real data."""
 
 
-def directory(server: Server, *, sandbox: bool) -> Path:
-    """Where the outbox lives."""
-    return server.data / SANDBOX if sandbox else server.data
+def directory(data: Path, *, sandbox: bool) -> Path:
+    """Where in ``server.data`` the outbox lives."""
+    return data / SANDBOX if sandbox else data
 
 
 def make(server: Server, *, sandbox: bool) -> Path:
@@ -36,7 +36,7 @@ def make(server: Server, *, sandbox: bool) -> Path:
         OSError: it cannot be made; the message says what to do.
 
     """
-    data = directory(server, sandbox=sandbox)
+    data = directory(server.data, sandbox=sandbox)
     for folder in (server.data, data):  # `mode` is for the last part of a path only
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -16,10 +16,14 @@ import httpx
 import pytest
 from click.testing import CliRunner
 
+from tests.made import NOON
 from tests.operate.bench import ROUTES, Bench
 from tests.outboxes.kinds import Sqlite
 from tests.program.running import GUARD, appizer, arrived, metrics, stage, until
 from trackgate.cli import main
+from trackgate.cli.status import _backlog
+from trackgate.operate.tally import of_destination
+from trackgate.outbox import DestinationTally
 from trackgate.outboxes.sqlite_lock import own
 
 BEARER = {"authorization": "Bearer in-appizer"}
@@ -219,6 +223,9 @@ def test_resume_without_a_gateway_is_for_the_next_start(folder):
         (("dead", "list", "--destination", "therex"), 1, 'did you mean "there"?'),
         (("find", "nobody"), 1, "No event has the id 'nobody'"),
         (("move", "here", "there"), 1, "take it out of the file"),
+        (("resume", "a/b"), 1, "There is no destination 'a/b'"),
+        (("move", "a/b", "here"), 1, "There is no destination 'a/b'"),
+        (("drop", "a/b"), 1, "There is no destination 'a/b'"),
         (("status", "--data", "/nowhere/at-all"), 1, "name it with --data, or start the gateway"),
         (("dead", "retry", "--all", "--data", "/nowhere/at-all"), 1, "start the gateway (trackgate serve)"),
         (("status", "--sandbox"), 1, "data/sandbox"),
@@ -235,6 +242,68 @@ def test_an_empty_directory_is_no_outbox(tmp_path, folder):
     for command in (("status",), ("dead", "retry", "--all")):
         assert "there is no outbox in" in run(folder, *command, "--data", str(tmp_path / "empty"), status=1)
     assert list((tmp_path / "empty").iterdir()) == []
+
+
+def test_the_outbox_of_the_other_mode_is_pointed_at(folder):
+    assert "leave --sandbox out" in run(folder, "status", "--sandbox", status=1)
+    in_sandbox(folder)
+    for command in (("status",), ("dead", "retry", "--all")):
+        assert "there is one in" in (said := run(folder, *command, status=1))
+        assert "add --sandbox" in said
+    assert still(run(folder, "status", "--sandbox")) == STATUS
+
+
+def test_what_would_be_sent_from_a_sandbox_leads_to_the_sandbox(folder, monkeypatch):
+    in_sandbox(folder)
+    assert "+POST http://127.0.0.1:8090/thrivestack/" in run(folder, "dead", "show", "event-3", "--sandbox")
+    monkeypatch.setenv("TRACKGATE_SANDBOX_LISTEN", "127.0.0.1:8097")
+    said = run(folder, "dead", "retry", "--all", "--dry-run", "--sandbox")
+    assert said.count("+POST http://127.0.0.1:8097/") == 2
+
+
+def in_sandbox(folder):
+    """The outbox as `serve --sandbox` would have made it."""
+    (folder / "data").rename(folder / "sandbox")
+    (folder / "data").mkdir()
+    (folder / "sandbox").rename(folder / "data" / "sandbox")
+
+
+def test_a_change_without_a_gateway_leaves_a_line_in_the_log(folder, capfd):
+    run(folder, "dead", "list")
+    run(folder, "dead", "retry", "--all", "--dry-run")
+    assert capfd.readouterr().err == ""
+    run(folder, "dead", "retry", "--destination", "there")
+    run(folder, "dead", "drop", "--all", "--yes")
+    run(folder, "resume", "here")
+    run(folder, "move", "gone", "here")
+    lines = map(json.loads, capfd.readouterr().err.splitlines())
+    assert [(line["event"], line.get("count"), line.get("destination")) for line in lines] == [
+        ("dead.retried", 3, "there"),
+        ("dead.dropped", 1, None),
+        ("destination.resume_asked", None, "here"),
+        ("destination.moved", 2, "gone"),
+    ]
+
+
+def test_a_damaged_outbox_is_told_with_what_mends_it(folder):
+    with (folder / "data" / "outbox.db").open("r+b") as file:
+        file.truncate(5000)
+    for command in (("status",), ("find", "event-3"), ("dead", "retry", "--all")):
+        assert "start the gateway anew (trackgate serve)" in run(folder, *command, status=1)
+
+
+def test_a_full_backlog_and_what_it_shed_are_told_under_the_table():
+    def lines(**counted):
+        return [*_backlog("here", of_destination(DestinationTally(**counted), NOON, gone=False, rate=None))]
+
+    assert lines(owed=1, backlog_bytes=5000) == []
+    full = {"owed": 1, "backlog_bytes": 4096, "backlog_limit": 4096}
+    assert lines(**full) == ["  here's backlog is full (4.0 KiB of 4.0 KiB): new events are refused with a 503"]
+    assert lines(**full, backlog_full="shed", shed=1234, dead=1234) == [
+        "  here's backlog is full (4.0 KiB of 4.0 KiB): new events are shed",
+        "  here: 1,234 shed in all, because its backlog was full (trackgate dead list)",
+    ]
+    assert lines(shed=1) == ["  here: 1 shed in all, because its backlog was full"]
 
 
 def test_check_names_a_destination_that_has_left_with_what_waits_for_it(folder):
@@ -307,6 +376,22 @@ def _agree(folder, gateway):
             assert row[field] == seen[f'trackgate_{sample}{{destination="{name}"}}']
     for name, row in told["sources"].items():
         assert row["received"] == seen.get(f'trackgate_received_total{{source="{name}"}}', 0)
+
+
+def test_beside_a_gateway_only_the_data_directory_of_the_file_matters(tmp_path):
+    """The operator's shell need not have the gateway's variables, nor the file be without faults."""
+    with stage(tmp_path) as its:
+        gateway = its.start()
+        routes = tmp_path / "routes.toml"
+        routes.write_text(routes.read_text() + '\n[sources.late]\nvendor = "userpilot"\nkey = "${SET_FOR_NOBODY}"\n')
+        assert status(tmp_path)["gateway"] == "ready"
+        assert run(tmp_path, "dead", "list") == "none\n"
+        assert "there was nothing to resume" in run(tmp_path, "resume", "userpilot")
+        assert gateway.stop() == 0
+        said = run(tmp_path, "status", status=2)
+        assert said.startswith("no gateway answers in ")
+        assert "the variable SET_FOR_NOBODY is not set" in said
+        assert "warning" not in said
 
 
 def test_over_http_operators_need_a_token_and_beside_the_gateway_they_do_not(tmp_path):

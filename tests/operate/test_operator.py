@@ -8,6 +8,7 @@ from structlog.testing import capture_logs
 
 from tests.operate.bench import minutes, play
 from trackgate.metrics import Metrics
+from trackgate.operate.operator import _resumed
 from trackgate.operate.tally import GONE
 from trackgate.outbox import Standing
 
@@ -277,7 +278,9 @@ def test_every_change_is_one_line_in_the_log_and_no_line_holds_user_data(tmp_pat
             await bench.post("/-/dead/drop", selection={"destination": "there"}, yes=True)
             await bench.post("/-/destinations/here/resume")
             await bench.post("/-/destinations/gone/move", to="here")
+            await bench.owe("gone", 4, user_id="canary")
             await bench.post("/-/destinations/gone/drop", yes=True)
+            await bench.post("/-/destinations/gone/drop", yes=True)  # nothing is left to change
             await bench.get("/-/dead")
             await bench.post("/-/dead/drop", selection={})
         assert [(line["event"], line.get("count")) for line in lines] == [
@@ -285,7 +288,7 @@ def test_every_change_is_one_line_in_the_log_and_no_line_holds_user_data(tmp_pat
             ("dead.dropped", 1),
             ("destination.resume_asked", None),
             ("destination.moved", 1),
-            ("destination.dropped", 0),
+            ("destination.dropped", 1),
         ]
         assert lines[0]["event_id"] == "event-1"
         assert "canary" not in str(lines)
@@ -320,3 +323,31 @@ def test_a_damaged_event_is_shown_as_that_and_hides_no_other(tmp_path, body):
         assert obstacles["event-2"] == shown["difference"]["obstacle"] != obstacles["event-1"]
 
     play(tmp_path, act)
+
+
+def test_what_is_found_waiting_is_due_or_parked_as_it_is_counted(tmp_path):
+    async def act(bench):
+        async def fate(number, name):
+            found = (await bench.get(f"/-/events/event-{number}"))["events"][0]["destinations"][name]
+            return found["fate"], found["reason"], found["next_due"] is not None
+
+        await bench.owe("here", 1)
+        await bench.owe("gone", 2)
+        assert await fate(1, "here") == ("due", None, False)
+        assert await fate(2, "gone") == ("parked", f"gone is parked ({GONE})", False)
+        await bench.hold("here")
+        assert await fate(1, "here") == ("due", None, True)
+        await bench.outbox.stand("here", Standing(state="down", reason="status_503"))
+        assert await fate(1, "here") == ("due", "here is down (status_503)", False)
+        await bench.outbox.stand("here", Standing(state="parked", reason="status_401"))
+        assert await fate(1, "here") == ("parked", "here is parked (status_401)", False)
+
+    play(tmp_path, act)
+
+
+@pytest.mark.parametrize(
+    ("state", "words"), [("parked", "mend its key or url"), ("down", "its vendor has to answer again")]
+)
+def test_what_is_still_stopped_is_told_with_what_ends_it(state, words):
+    stopped = Standing(state=state, reason="x")
+    assert f"here is still {state} (x): {words}" in _resumed("here", stopped, stopped, live=True)

@@ -15,9 +15,11 @@ from typing import Any
 
 import httpx
 import pytest
+from click.testing import CliRunner
 
 from tests.program.running import GUARD, VENDORS, Process, appizer, arrived, metrics, stage, until
 from trackgate import vendors
+from trackgate.cli import main
 from trackgate.curl import curl as say_curl
 
 README = Path(__file__).parents[2] / "README.md"
@@ -364,6 +366,22 @@ def test_the_sandbox_is_announced_in_log_readiness_and_words(newcomer):
     assert any(line["event"] == "gateway.started" and line["sandbox"] for line in newcomer.log())
     assert "none to a real one" in newcomer.out_path.read_text()
     assert shlex.split(newcomer.out_path.read_text().partition("try it")[2].splitlines()[0])[0] == "curl"
+
+
+def test_a_rehearsal_beside_the_sandbox_leads_to_the_sandbox(newcomer):
+    sandbox = re.findall(r"emulated vendors at (http://\S+),", newcomer.out_path.read_text())[0]
+    refusal = {"vendor": "flywheel", "status": 422, "match": {"user": "refused"}}
+    httpx.post(f"{sandbox}/-/fail", json=refusal).raise_for_status()
+    body = {"event_name": "e", "user_id": "refused"}
+    reply = httpx.post(f"{newcomer.url}/appizer/v1/events", headers=BEARER, json=body)
+    event_id = reply.raise_for_status().headers["trackgate-event-id"]
+
+    folder = newcomer.out_path.parent
+    where = ("--sandbox", "--data", str(folder / "data"), "--config", str(README.parent / "routes.toml"))
+    said = until(
+        lambda: (shown := CliRunner().invoke(main, ["dead", "show", event_id, *where])).exit_code == 0 and shown.output
+    )
+    assert "today the same would be sent" in said
 
 
 def test_livez_says_that_the_process_answers(newcomer):

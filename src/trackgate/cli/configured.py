@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
-from trackgate.config import describe, load
+from trackgate.config import Server, describe, load
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,6 +44,24 @@ def read(
     """The configuration and what is wrong with it; flags that were not given are left out."""
     given = {name: value for name, value in overrides.items() if value is not None}
     return load(path, os.environ, given, sandbox=placeholders)
+
+
+def stated(path: Path, name: Literal["listen", "data"], given: str | None = None) -> str:
+    """A string of ``[server]``, whatever else is wrong with the file; ``given`` is the flag.
+
+    A bad edit, or a variable that is set for the gateway alone, must not hide a gateway that runs.
+    """
+    config, _ = read(path, {name: given}, placeholders=True)
+    if config is not None:
+        return str(getattr(config.server, name))
+    if first := given or os.environ.get(f"TRACKGATE_{name.upper()}"):
+        return first
+    try:
+        server = tomllib.loads(path.read_text(encoding="utf-8")).get("server")
+    except (OSError, ValueError):
+        server = None
+    written = server.get(name) if isinstance(server, dict) else None
+    return written if isinstance(written, str) else str(getattr(Server(), name))
 
 
 def usable(path: Path, overrides: Mapping[str, str | None], *, placeholders: bool = False) -> Config:

@@ -6,6 +6,7 @@ Both ways speak the same HTTP to the same app, so that a command is written once
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import sys
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -18,21 +19,25 @@ import httpx
 import msgspec
 from msgspec import Struct
 
-from trackgate.cli.configured import WRONG, config_option, usable
+from trackgate.cli.configured import WRONG, config_option, read, stated
 from trackgate.clock import SystemClock
-from trackgate.data import directory, open_outbox
+from trackgate.config import describe
+from trackgate.data import SANDBOX, directory, open_outbox
 from trackgate.log import configure
 from trackgate.operate.answers import Refusal
 from trackgate.operate.control_socket import path_to
 from trackgate.operate.operator import Operator
 from trackgate.operate.web import build
 from trackgate.outbox import OutboxError
+from trackgate.outboxes.sqlite_database import FILE
 from trackgate.outboxes.sqlite_reader import SqliteReader
+from trackgate.sandbox import LISTEN as SANDBOX_LISTEN
+from trackgate.sandbox import redirected
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 
-    from trackgate.config import Config
+    from trackgate.config import Destination
 
 FAILED = 1
 """Exit status: not found, nothing to do, or it failed."""
@@ -94,7 +99,13 @@ def operated(command: Callable[..., Any]) -> Callable[..., Any]:
 
     for option in (
         click.option("--json", "as_json", is_flag=True, help="For programs."),
-        click.option("--sandbox", is_flag=True, help="The outbox of `serve --sandbox`, in a folder of its own."),
+        click.option(
+            "--sandbox",
+            is_flag=True,
+            envvar="TRACKGATE_SANDBOX",
+            show_envvar=True,
+            help="The outbox of `serve --sandbox`, in a folder of its own.",
+        ),
         click.option("--data", metavar="DIR", help="Where the outbox lives; wins over TRACKGATE_DATA and the file."),
         config_option,
     ):
@@ -111,9 +122,8 @@ def operate(where: Where, main: Callable[[Operators], Awaitable[Answer]], *, cha
         changes: whether it orders; without a running gateway the outbox is ours as long as that takes.
 
     """
-    config = usable(where.config, {"data": where.data}, placeholders=True)
     try:
-        return asyncio.run(_operate(config, where, main, changes=changes))
+        return asyncio.run(_operate(where, main, changes=changes))
     except Failed as failed:
         click.echo(str(failed), err=True)
         sys.exit(failed.status)
@@ -122,15 +132,13 @@ def operate(where: Where, main: Callable[[Operators], Awaitable[Answer]], *, cha
         sys.exit(FAILED)
 
 
-async def _operate(
-    config: Config, where: Where, main: Callable[[Operators], Awaitable[Answer]], *, changes: bool
-) -> Answer:
-    data = directory(config.server, sandbox=where.sandbox)
+async def _operate(where: Where, main: Callable[[Operators], Awaitable[Answer]], *, changes: bool) -> Answer:
+    data = directory(Path(stated(where.config, "data", where.data)), sandbox=where.sandbox)
     async with AsyncExitStack() as stack:
         transport: httpx.AsyncBaseTransport | None = _socket(data, stack)
         live = transport is not None
         if transport is None:
-            transport = await stack.enter_async_context(_here(config, data, changes=changes))
+            transport = await stack.enter_async_context(_here(where, data, changes=changes))
         client = httpx.AsyncClient(transport=transport, base_url="http://trackgate", timeout=PATIENCE, trust_env=False)
         return await main(Operators(await stack.enter_async_context(client), live=live))
 
@@ -149,18 +157,23 @@ def _socket(data: Path, stack: AsyncExitStack) -> httpx.AsyncHTTPTransport | Non
 
 
 @asynccontextmanager
-async def _here(config: Config, data: Path, *, changes: bool) -> AsyncGenerator[httpx.AsyncBaseTransport]:
+async def _here(where: Where, data: Path, *, changes: bool) -> AsyncGenerator[httpx.AsyncBaseTransport]:
     """The app in this process. What only reads takes no lock: a gateway must be able to start meanwhile."""
-    _check_there(data)
+    config, faults = read(where.config, {"data": where.data}, placeholders=True)
+    if config is None:
+        errors = describe(fault for fault in faults if fault.level == "error")
+        raise Failed(f"no gateway answers in {data}, and without one this file must be right:\n{errors}", WRONG)
+    _check_there(data, sandbox=where.sandbox)
     clock = SystemClock()
-    log, writer = configure(STDERR, clock, level="warning")
+    # What is changed is told on stderr: no gateway's log has it.
+    log, writer = configure(STDERR, clock, style=config.server.log_format, level="info" if changes else "warning")
     outbox = await open_outbox(data, config, clock, log) if changes else None
     try:
         operator = Operator(
             lambda: SqliteReader(data),
             outbox,
             sources=config.sources,
-            destinations=config.destinations,
+            destinations=_leading_to(config.destinations, sandbox=where.sandbox),
             running=None,
             clock=clock,
             log=log,
@@ -173,7 +186,18 @@ async def _here(config: Config, data: Path, *, changes: bool) -> AsyncGenerator[
         writer.close()
 
 
-def _check_there(data: Path) -> None:
+def _leading_to(destinations: Mapping[str, Destination], *, sandbox: bool) -> Mapping[str, Destination]:
+    """Where the gateway of this outbox would send."""
+    if not sandbox:
+        return destinations
+    return redirected(destinations, os.environ.get("TRACKGATE_SANDBOX_LISTEN") or SANDBOX_LISTEN)
+
+
+def _check_there(data: Path, *, sandbox: bool) -> None:
+    other = data.parent if sandbox else data / SANDBOX
+    if not (data / FILE).exists() and (other / FILE).exists():
+        hint = "leave --sandbox out" if sandbox else "add --sandbox (or set TRACKGATE_SANDBOX=1)"
+        raise Failed(f"there is no outbox in {data}, but there is one in {other}: {hint} to mean that")
     if not data.is_dir():
         raise Failed(f"there is no data directory {data}: name it with --data, or start the gateway (trackgate serve)")
     SqliteReader(data).close()

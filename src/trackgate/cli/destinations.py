@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from urllib.parse import quote
 
 import click
 
@@ -11,7 +12,7 @@ from trackgate.cli.control import FAILED, Failed, Operators, Where, operate, ope
 from trackgate.cli.tables import count
 from trackgate.operate.answers import Dropped, Moved, Resumed
 
-AFTER_MOVE = "watch them go: trackgate status"
+AFTER_MOVE = "what {new} was owed already is not sent twice; watch them go: trackgate status"
 
 
 @click.command(short_help="Try a stopped destination at once.")
@@ -24,7 +25,7 @@ def resume(where: Where, destination: str) -> None:
     """
 
     async def order(operators: Operators) -> Resumed:
-        return await operators.post(f"/-/destinations/{destination}/resume", Resumed)
+        return await operators.post(f"{_path(destination)}/resume", Resumed)
 
     answer = operate(where, order, changes=True)
     show(where, answer, lambda: answer.message)
@@ -43,7 +44,7 @@ def move(where: Where, old: str, new: str) -> None:
 
     async def order(operators: Operators) -> Moved:
         async def step(limit: int) -> int:
-            return (await operators.post(f"/-/destinations/{old}/move", Moved, to=new, limit=limit)).moved
+            return (await operators.post(f"{_path(old)}/move", Moved, to=new, limit=limit)).moved
 
         moved = await in_pieces(step, f"moved to {new}")
         if not moved:
@@ -51,7 +52,9 @@ def move(where: Where, old: str, new: str) -> None:
         return Moved(moved=moved)
 
     answer = operate(where, order, changes=True)
-    show(where, answer, lambda: f"{count(answer.moved, 'event')} moved from {old} to {new}; {AFTER_MOVE}")
+    show(
+        where, answer, lambda: f"{count(answer.moved, 'event')} moved from {old} to {new}; {AFTER_MOVE.format(new=new)}"
+    )
 
 
 @click.command(short_help="Give up what waits at a destination.")
@@ -60,9 +63,10 @@ def move(where: Where, old: str, new: str) -> None:
 @click.argument("destination")
 def drop(where: Where, destination: str, *, yes: bool) -> None:
     """Give up what waits at DESTINATION, which must have left routes.toml. The dead there: `trackgate dead drop`."""
-    path = f"/-/destinations/{destination}/drop"
 
     async def order(operators: Operators) -> Dropped:
+        path = f"{_path(destination)}/drop"
+
         async def step(limit: int) -> int:
             return (await operators.post(path, Dropped, yes=True, limit=limit)).dropped
 
@@ -75,3 +79,9 @@ def drop(where: Where, destination: str, *, yes: bool) -> None:
 
     answer = operate(where, order, changes=yes)
     show(where, answer, lambda: f"{count(answer.dropped, 'event')} dropped at {destination}")
+
+
+def _path(destination: str) -> str:
+    if "/" in destination:  # a slash would be read as the end of the name, escaped or not
+        raise Failed(f"There is no destination {destination!r}: a name has no slash")
+    return f"/-/destinations/{quote(destination, safe='')}"

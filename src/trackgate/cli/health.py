@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import sys
-import tomllib
 from pathlib import Path
 
 import click
 import httpx
 
 from trackgate.address import Address
-from trackgate.cli.configured import config_option, read
-from trackgate.config import Server
+from trackgate.cli.configured import config_option, stated
 
 PATIENCE = 2.0
 """Seconds; a probe's own time limit is longer."""
@@ -24,7 +22,7 @@ PATIENCE = 2.0
 def health(path: Path, listen: str | None, *, ready: bool) -> None:
     """Ask the gateway that listens at the configured address how it is; exit 0 if well."""
     try:
-        at = Address.read(listen or _listen_of(path))
+        at = Address.read(listen or stated(path, "listen"))
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--listen") from None
     url = f"http://{at.here}{'/readyz' if ready else '/livez'}"
@@ -35,17 +33,3 @@ def health(path: Path, listen: str | None, *, ready: bool) -> None:
         sys.exit(1)
     click.echo(reply.text)
     sys.exit(0 if reply.is_success else 1)
-
-
-def _listen_of(path: Path) -> str:
-    """The address in the file, whatever else is wrong with it: a bad edit must not make a healthy gateway look dead."""
-    config, _ = read(path, {}, placeholders=True)
-    if config is not None:
-        return config.server.listen
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return Server().listen
-    server = table.get("server")
-    listen = server.get("listen") if isinstance(server, dict) else None
-    return listen if isinstance(listen, str) else Server().listen

@@ -12,12 +12,12 @@ from trackgate import vendors
 from trackgate.address import Address
 from trackgate.clock import SystemClock
 from trackgate.curl import curl
-from trackgate.sandbox import build
+from trackgate.sandbox import LISTEN, build
 from trackgate.server import Bounds, Server, address_of, bind
 
 
 @click.command(short_help="Run the vendors, emulated.")
-@click.option("--listen", default="127.0.0.1:8090", show_default=True, metavar="HOST:PORT", help="Where to listen.")
+@click.option("--listen", default=LISTEN, show_default=True, metavar="HOST:PORT", help="Where to listen.")
 def sandbox(listen: str) -> None:
     """Run the four vendors, emulated: strict about their documents, told to fail on demand, forgetting at exit."""
     try:

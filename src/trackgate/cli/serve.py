@@ -17,6 +17,7 @@ from trackgate.clock import SystemClock
 from trackgate.curl import curl
 from trackgate.log import adopt_stdlib, configure
 from trackgate.outbox import OutboxError
+from trackgate.sandbox import LISTEN as SANDBOX_LISTEN
 
 if TYPE_CHECKING:
     from trackgate.config import Config
@@ -45,7 +46,7 @@ beside a busy loop."""
 )
 @click.option(
     "--sandbox-listen",
-    default="127.0.0.1:8090",
+    default=SANDBOX_LISTEN,
     envvar="TRACKGATE_SANDBOX_LISTEN",
     show_default=True,
     show_envvar=True,

@@ -9,7 +9,7 @@ import click
 
 from trackgate.cli.control import FAILED, Operators, Where, operate, operated, show
 from trackgate.cli.tables import age, count, size, stamp, table
-from trackgate.operate.answers import Status
+from trackgate.operate.answers import DestinationStatus, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,10 +63,21 @@ def _readable(answer: Status) -> Iterator[str]:
         if each.state != "up":
             since = "" if each.since is None else f", since {stamp(each.since)}"
             yield f"  {name} is {each.state}: {each.reason or 'no reason is known'}{since}"
+        yield from _backlog(name, each)
     yield ""
     yield from (f"it does not add up: {fault}" for fault in answer.faults)
     if not answer.faults:
         yield "it adds up: received = accepted + duplicate + rejected, owed = delivered + due + parked + dead + dropped"
+
+
+def _backlog(name: str, each: DestinationStatus) -> Iterator[str]:
+    limit = each.backlog_limit_bytes
+    if limit is not None and each.backlog_bytes >= limit:
+        becomes = "refused with a 503" if each.backlog_full == "refuse" else "shed"
+        yield f"  {name}'s backlog is full ({size(each.backlog_bytes)} of {size(limit)}): new events are {becomes}"
+    if each.shed:
+        look = " (trackgate dead list)" if each.dead else ""
+        yield f"  {name}: {count(each.shed)} shed in all, because its backlog was full{look}"
 
 
 def _row(name: str, counted: object, columns: tuple[str, ...]) -> list[str]:

@@ -55,7 +55,7 @@ def try_source(path: Path, source: str, listen: str | None, wait: float) -> None
         click.echo(f"{call.url} is answered by something that is not Trackgate", err=True)
         sys.exit(1)
     click.echo(f"  event {event_id}")
-    data = directory(config.server, sandbox=SANDBOX in reply.headers)
+    data = directory(config.server.data, sandbox=SANDBOX in reply.headers)
     try:
         found, standings = _watch(data, event_id, wait)
     except OutboxError as error:

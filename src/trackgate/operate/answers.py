@@ -48,6 +48,14 @@ class DestinationStatus(Struct, frozen=True, kw_only=True):
     dead: int
     dropped: int
     filtered: int
+    shed: int
+    """Of the dead ever, those that were dead at once because the destination's backlog was full."""
+    backlog_bytes: int
+    """Of the events that wait."""
+    backlog_limit_bytes: int | None
+    """Where `backlog.max` is set; null without a running gateway."""
+    backlog_full: str
+    """What becomes of a new event at that limit: refuse or shed."""
     oldest_age: float | None
     """Of what waits."""
     rate: float | None
@@ -71,9 +79,11 @@ class Fate(Struct, frozen=True, kw_only=True):
     """What became of an event at a destination."""
 
     fate: str
-    """delivered, dead, dropped, held or due."""
+    """delivered, due, parked, dead or dropped, as it is counted."""
     reason: str | None
+    """Why it is dead, or why the destination that it waits for is down or parked."""
     next_due: datetime | None
+    """When it is tried again, at a destination that is up."""
     attempts: tuple[Attempt, ...]
 
 

@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 SAME_ID = 10
 """Events that are shown at most where callers gave several the same id."""
 
+WAITING = frozenset({"due", "held"})
+"""Fates of what is not settled."""
+
 SAMPLES = 20
 """Causes that a dry run shows a difference for."""
 
@@ -150,7 +153,13 @@ class Operator:
                 f"No event has the id {event_id!r}: it is neither Trackgate's (the header `trackgate-event-id` of the"
                 " reply) nor a caller's, or it was settled longer than `server.retention` ago.",
             )
-        return FoundEvents(events=tuple(map(_found, found)))
+        tallies = (await self._ledger()).destinations
+        standings = {
+            name: tally.standing_of(tallies.get(name, DestinationTally()), gone=name not in self._destinations)
+            for each in found
+            for name in each.owed
+        }
+        return FoundEvents(events=tuple(_found(each, standings) for each in found))
 
     async def dead(self, selection: Selection, limit: int, after: str | None) -> DeadPage:
         """Causes first, then some of the dead, the latest first.
@@ -227,7 +236,8 @@ class Operator:
         """
         await self._check(selection)
         retried = await self._writes().retry_dead(selection, limit)
-        self._log.info("dead.retried", count=retried, **_stated(selection))
+        if retried:
+            self._log.info("dead.retried", count=retried, **_stated(selection))
         return Retried(retried=retried)
 
     async def drop_dead(self, selection: Selection, limit: int) -> Dropped:
@@ -239,7 +249,8 @@ class Operator:
         """
         await self._check(selection)
         dropped = await self._writes().drop_dead(selection, limit)
-        self._log.warning("dead.dropped", count=dropped, **_stated(selection))
+        if dropped:
+            self._log.warning("dead.dropped", count=dropped, **_stated(selection))
         return Dropped(dropped=dropped)
 
     async def resume(self, name: str) -> Resumed:
@@ -278,7 +289,8 @@ class Operator:
             known = f"configured are {listed(self._destinations)}{did_you_mean(new, self._destinations)}"
             raise Declined(404, f"There is no destination {new!r} in routes.toml to move to; {known}", "to")
         moved = await self._writes().move(old, new, limit)
-        self._log.info("destination.moved", destination=old, to=new, count=moved)
+        if moved:
+            self._log.info("destination.moved", destination=old, to=new, count=moved)
         return Moved(moved=moved)
 
     async def drop(self, name: str, limit: int) -> Dropped:
@@ -290,7 +302,8 @@ class Operator:
         """
         await self._check_gone(name, "drop what waits there")
         dropped = await self._writes().drop_waiting(name, limit)
-        self._log.warning("destination.dropped", destination=name, count=dropped)
+        if dropped:
+            self._log.warning("destination.dropped", destination=name, count=dropped)
         return Dropped(dropped=dropped)
 
     async def count_waiting(self, name: str) -> Dropped:
@@ -346,20 +359,24 @@ class Operator:
         return tallies
 
 
-def _found(found: Found) -> FoundEvent:
+def _found(found: Found, standings: Mapping[str, Standing]) -> FoundEvent:
     return FoundEvent(
         event=found.event,
-        destinations={
-            name: Fate(
-                fate=found.fates[name],
-                reason=found.reasons.get(name),
-                next_due=found.next_due.get(name),
-                attempts=found.attempts.get(name, ()),
-            )
-            for name in sorted(found.owed)
-        },
+        destinations={name: _fate(found, name, standings[name]) for name in sorted(found.owed)},
         filtered=tuple(sorted(found.filtered)),
     )
+
+
+def _fate(found: Found, name: str, standing: Standing) -> Fate:
+    """In the words of the ledger: what waits is due, or parked with its destination."""
+    fate, attempts = found.fates[name], found.attempts.get(name, ())
+    if fate not in WAITING:
+        return Fate(fate=fate, reason=found.reasons.get(name), next_due=None, attempts=attempts)
+    waits = "parked" if standing.state == "parked" else "due"
+    if standing.state == "up":
+        return Fate(fate=waits, reason=found.reasons.get(name), next_due=found.next_due.get(name), attempts=attempts)
+    reason = f"{name} is {standing.state} ({standing.reason})"
+    return Fate(fate=waits, reason=reason, next_due=None, attempts=attempts)
 
 
 def _stated(selection: Selection) -> dict[str, object]:
@@ -373,7 +390,12 @@ def _resumed(name: str, before: Standing, after: Standing, *, live: bool) -> str
         return f"{name} is up: there was nothing to resume."
     if after.state == "up":
         return f"{name} is up: what waits there is being sent."
+    advice = (
+        "mend its key or url, then ask again"
+        if after.state == "parked"
+        else "its vendor has to answer again; it is tried by itself, at least every `retry.probe`"
+    )
     return (
-        f"{name} is still {after.state} ({after.reason}): mend its key or url, then ask again. Where nothing"
-        " waits there, the next event is the one that tries it."
+        f"{name} is still {after.state} ({after.reason}): {advice}. Where nothing waits there, the next event is the"
+        " one that tries it."
     )

@@ -29,11 +29,16 @@ def of_source(tally: SourceTally) -> SourceStatus:
     )
 
 
+def standing_of(tally: DestinationTally, *, gone: bool) -> Standing:
+    """How a destination stands; one that is ``gone`` from the configuration is parked for that."""
+    if gone and tally.standing.reason != GONE:
+        return Standing(state="parked", reason=GONE)
+    return tally.standing
+
+
 def of_destination(tally: DestinationTally, now: datetime, *, gone: bool, rate: float | None) -> DestinationStatus:
     """A destination's row; one that is ``gone`` from the configuration is parked for that."""
-    standing = tally.standing
-    if gone and standing.reason != GONE:
-        standing = Standing(state="parked", reason=GONE)
+    standing = standing_of(tally, gone=gone)
     parked = standing.state == "parked"
     return DestinationStatus(
         state=standing.state,
@@ -46,6 +51,10 @@ def of_destination(tally: DestinationTally, now: datetime, *, gone: bool, rate: 
         dead=tally.dead,
         dropped=tally.dropped,
         filtered=tally.filtered,
+        shed=tally.shed,
+        backlog_bytes=tally.backlog_bytes,
+        backlog_limit_bytes=tally.backlog_limit,
+        backlog_full=tally.backlog_full,
         oldest_age=None if tally.oldest is None else max((now - tally.oldest).total_seconds(), 0.0),
         rate=rate,
     )

@@ -226,8 +226,13 @@ def _undamaged(found: _Autopsy) -> Event | None:
 def _reading() -> Generator[None]:
     try:
         yield
+    except (apsw.CorruptError, apsw.NotADBError):
+        raise OutboxUnavailable(
+            "the outbox is damaged: start the gateway anew (trackgate serve); it saves what can be read, sets the"
+            " damaged file aside and logs what is lost"
+        ) from None
     except apsw.Error as error:
-        raise OutboxUnavailable(f"the outbox cannot be read: {type(error).__name__}") from None
+        raise OutboxUnavailable(f"the outbox cannot be read: {str(error) or type(error).__name__}") from None
 
 
 def _choice(selection: Selection) -> dict[str, object]:

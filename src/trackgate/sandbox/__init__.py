@@ -6,6 +6,7 @@
     masking     headers as they may be shown
     memory      what came, the newest of it, and counts that are never lost
     failures    the failures that it was told to make
+    redirect    destinations that lead here
     index       the page that says all this to whoever comes by
     control     the operator's calls, at ``/-/``
     web         the app: the vendors at ``/{vendor}`` beside them
@@ -15,6 +16,7 @@ Nothing is kept on disk: what it remembers ends with the process.
 
 from __future__ import annotations
 
+from trackgate.sandbox.redirect import LISTEN, redirected
 from trackgate.sandbox.web import build
 
-__all__ = ["build"]
+__all__ = ["LISTEN", "build", "redirected"]
