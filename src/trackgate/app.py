@@ -107,13 +107,14 @@ class Gateway:
         """
         signalled = _signals()
         async with AsyncExitStack() as stack:
+            # First of all: where two gateways meet, that they share a directory is what has to be said.
+            outbox = await self._open_outbox(stack)
             listener = bind(self._config.server.address)
             stack.callback(listener.close)
             sandbox_at = await self._start_sandbox(stack)
             destinations = self._config.destinations
             if sandbox_at is not None:
                 destinations = redirected(destinations, sandbox_at)
-            outbox = await self._open_outbox(stack)
             operators = build_operators(self._operator(outbox, destinations), self._clock)
             await self._serve_operators(stack, operators)
             running = await self._start_workers(stack, destinations, outbox)

@@ -19,7 +19,7 @@ AFTER_MOVE = "what {new} was owed already is not sent twice; watch them go: trac
 @operated
 @click.argument("destination")
 def resume(where: Where, destination: str) -> None:
-    """Try a destination that is down or parked at once, and say how it stands then.
+    """Try a destination that is down or parked at once, whatever its vendor asked to wait, and say how it stands then.
 
     Without a running gateway it is let start as up. Exits 1 where it is still not up.
     """

@@ -74,6 +74,7 @@ def serve(path: Path, listen: str | None, data: str | None, *, sandbox: bool, sa
         log.exception("gateway.stumbled")
         sys.exit(FAILED)
     except (OSError, OutboxError) as error:
+        writer.close()  # what it says is the last line, not one amid the log
         click.echo(f"trackgate cannot start: {error}", err=True)
         sys.exit(FAILED)
     finally:
