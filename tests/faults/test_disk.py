@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import apsw
@@ -20,11 +21,11 @@ from tests.program.running import Process, appizer, stage, until
 from trackgate.outbox import OutboxUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
 SIZE = 24 * 2**20
 """Bytes of the small disk: with the ballast on board there is room for a few thousand events."""
+ROOT = Path(__file__).parents[2]
 HEADERS = {"Authorization": "Bearer in-appizer"}
 WITHIN = 5.0
 """Seconds from freed space to the next acceptance, in the long form."""
@@ -171,3 +172,75 @@ def test_a_broken_disk_promises_nothing_and_is_told_of_once(tmp_path, disk, brok
         await box.close()
 
     asyncio.run(run())
+
+
+class OnTold(Process):
+    """The program on the disk of ``broken``."""
+
+    module = "tests.faults.broken"
+
+
+def _on_told(order: Path) -> Callable[..., Process]:
+    def start(folder: Path, *arguments: str) -> Process:
+        return OnTold(folder, str(order), *arguments, PYTHONPATH=str(ROOT))
+
+    return start
+
+
+@pytest.mark.parametrize("how", ["eio", "read-only"])
+def test_a_gateway_on_a_broken_disk_is_alive_not_ready_and_well_again_by_itself(tmp_path, how, verdict):
+    order = tmp_path / "order"
+    with stage(tmp_path) as there:
+        there.fail(status=503, times=1000, vendor="flywheel")
+        gateway = there.start(_on_told(order))
+        first = _send(gateway, 1, size=10)
+        assert first.status_code == 200
+        order.write_text(how)
+        refused = [_send(gateway, number, size=10) for number in range(2, 12)]
+        assert {each.status_code for each in refused} == {503}
+        assert all("retry-after" in each.headers and each.json()["error"] for each in refused)
+        not_ready = httpx.get(f"{gateway.url}/readyz")
+        assert (not_ready.status_code, not_ready.json()["status"]) == (503, "refusing")
+        assert "cannot be written" in not_ready.json()["reason"]
+        assert httpx.get(f"{gateway.url}/livez").status_code == 200
+        order.unlink()
+        until(lambda: httpx.get(f"{gateway.url}/readyz").status_code == 200)
+        there.mend()
+        promised = [first.headers["trackgate-event-id"]]
+        promised.append(_send(gateway, 12, size=10).headers["trackgate-event-id"])
+        for event_id in promised:
+            until(lambda event_id=event_id: len({each["vendor"] for each in there.received(id=event_id)}) == 4)
+        failed = [line for line in gateway.log() if line["event"] == "outbox.failed"]
+    verdict(
+        test=f"disk: {how} under the whole program",
+        done="12 calls, 10 of them while it was broken",
+        held=len(failed) == 1,
+        obligations=2 * 4,
+        lost=0,
+        figure=f"{len(failed)} line in the log",
+        target="503 in the vendor's words, not ready, alive, one line, well by itself",
+    )
+    assert len(failed) == 1, failed
+
+
+def test_a_commit_that_stalls_for_seconds_is_a_503_in_time(tmp_path, verdict):
+    """``accept_timeout`` is the caller's; the disk may take as long as it likes."""
+    order = tmp_path / "order"
+    with stage(tmp_path, 'accept_timeout = "300ms"') as there:
+        gateway = there.start(_on_told(order))
+        assert _send(gateway, 1, size=10).status_code == 200
+        order.write_text("2.5")
+        begun = time.monotonic()
+        stalled = _send(gateway, 2, size=10)
+        waited = time.monotonic() - begun
+        order.unlink()
+        until(lambda: _send(gateway, 3, size=10).status_code == 200)
+    verdict(
+        test="disk: a commit that stalls for 2.5 s, accept_timeout 300 ms",
+        done="1 call",
+        held=stalled.status_code == 503,
+        figure=f"its 503 came after {waited * 1000:.0f} ms",
+        target="300 ms and a little",
+    )
+    assert stalled.status_code == 503
+    assert "retry-after" in stalled.headers
