@@ -25,8 +25,9 @@ from trackgate.ingest.refusals import Refusals
 from trackgate.ingest.web import build
 from trackgate.metrics import Metrics
 from trackgate.operate.control_socket import listening
+from trackgate.operate.inquiries import Running
 from trackgate.operate.meter import Meter
-from trackgate.operate.operator import Operator, Running
+from trackgate.operate.operator import Operator
 from trackgate.operate.tally import GONE
 from trackgate.operate.tokens import Guarded
 from trackgate.operate.web import build as build_operators

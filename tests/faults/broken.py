@@ -42,11 +42,11 @@ def break_when_told(order: Path) -> FaultyDisk:
     def opened(directory: Path, **_: Any) -> Database:
         return sound(directory, vfs=disk.name)
 
-    Database.open = opened  # type: ignore[assignment,method-assign]
+    Database.open = opened  # type: ignore[method-assign]
     return disk
 
 
 if __name__ == "__main__":
     _, order_, *arguments_ = sys.argv
-    disk_ = break_when_told(Path(order_))
+    _kept = break_when_told(Path(order_))  # SQLite has it by name only
     main(arguments_)

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ import pytest
 from tests.faults.test_damage import Told
 from tests.outboxes.faulty_disk import FaultyDisk, input_output_error
 from tests.outboxes.kinds import Sqlite, entry, ids
-from tests.program.running import Process, appizer, stage, until
+from tests.program.running import VENDORS, Process, Stage, appizer, stage, until
 from trackgate.outbox import OutboxUnavailable
 
 if TYPE_CHECKING:
@@ -187,6 +188,10 @@ def _on_told(order: Path) -> Callable[..., Process]:
     return start
 
 
+def _is_everywhere(there: Stage, event_id: str) -> bool:
+    return {call["vendor"] for call in there.received(id=event_id)} == set(VENDORS)
+
+
 @pytest.mark.parametrize("how", ["eio", "read-only"])
 def test_a_gateway_on_a_broken_disk_is_alive_not_ready_and_well_again_by_itself(tmp_path, how, verdict):
     order = tmp_path / "order"
@@ -209,7 +214,7 @@ def test_a_gateway_on_a_broken_disk_is_alive_not_ready_and_well_again_by_itself(
         promised = [first.headers["trackgate-event-id"]]
         promised.append(_send(gateway, 12, size=10).headers["trackgate-event-id"])
         for event_id in promised:
-            until(lambda event_id=event_id: len({each["vendor"] for each in there.received(id=event_id)}) == 4)
+            until(partial(_is_everywhere, there, event_id))
         failed = [line for line in gateway.log() if line["event"] == "outbox.failed"]
     verdict(
         test=f"disk: {how} under the whole program",

@@ -15,7 +15,8 @@ from tests.made import NOON
 from tests.outboxes.kinds import Sqlite, entry
 from trackgate.config import load
 from trackgate.masking import MaskedCall
-from trackgate.operate.operator import Operator, Running
+from trackgate.operate.inquiries import Running
+from trackgate.operate.operator import Operator
 from trackgate.operate.web import build
 from trackgate.outbox import Attempt, Dead, Delivery, Held, Settlement, Standing
 from trackgate.outboxes.sqlite_reader import SqliteReader

@@ -31,7 +31,8 @@ from trackgate.operate.answers import (
     Status,
 )
 from trackgate.operate.description import EventSchema
-from trackgate.operate.operator import Declined, Operator
+from trackgate.operate.inquiries import Declined
+from trackgate.operate.operator import Operator
 from trackgate.operate.requests import LISTING, MAX_PAGE, WORDS, DropDead, DropWaiting, Filters, Move, RetryDead
 from trackgate.outbox import OutboxUnavailable, Selection
 
