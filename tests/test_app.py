@@ -39,8 +39,18 @@ def test_the_limit_of_the_backlog_outlives_a_restart_with_a_full_outbox(tmp_path
     (tmp_path / "outbox.db").write_bytes(b"x" * 400)
     free -= 400
     assert backlog_limit(tmp_path) == 500
+    (tmp_path / "outbox.db").write_bytes(b"x" * 100)
+    (tmp_path / "outbox.db-wal").write_bytes(b"x" * 200)
+    (tmp_path / "ballast").write_bytes(b"x" * 100)
+    assert backlog_limit(tmp_path) == 500
     free = 10 * LARGEST_BACKLOG
     assert backlog_limit(tmp_path) == LARGEST_BACKLOG
+
+
+def test_what_a_salvage_set_aside_leaves_less_room_for_the_backlog(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=600))
+    (tmp_path / "outbox.db.damaged-20260102T030405Z").write_bytes(b"x" * 400)
+    assert backlog_limit(tmp_path) == 300
 
 
 def test_a_part_that_ends_by_itself_ends_the_program_after_a_drain(tmp_path, monkeypatch):

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trackgate.outboxes.sqlite import SqliteOutbox
+from trackgate.outboxes.sqlite_database import FILE
 from trackgate.outboxes.sqlite_limits import Limits
+from trackgate.outboxes.sqlite_room import FILE as BALLAST
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
 
 LARGEST_BACKLOG = 10 * 2**30
 """Bytes: the default of ``server.max_backlog`` is no more than this."""
+
+FILES = (FILE, f"{FILE}-wal", BALLAST)
+"""What the outbox fills."""
 
 SANDBOX = "sandbox"
 """The folder in ``server.data`` for the outbox of ``serve --sandbox``: it never touches real data."""
@@ -78,6 +83,17 @@ async def open_outbox(
 
 
 def backlog_limit(data: Path) -> int:
-    """Bytes: half of the space for the outbox. What it fills counts too, or a restart amid an outage would halve it."""
-    filled = sum(file.stat().st_size for file in data.iterdir() if file.is_file())
+    """Bytes: half of the space for the outbox. What it fills counts too, or a restart amid an outage would halve it.
+
+    A damaged file that a salvage set aside is not its space: nobody but the operator makes room of that.
+    """
+    filled = sum(_size(data / name) for name in FILES)
     return min((shutil.disk_usage(data).free + filled) // 2, LARGEST_BACKLOG)
+
+
+def _size(file: Path) -> int:
+    """Bytes; a reader that ends may be deleting the log at this moment."""
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return 0

@@ -7,6 +7,7 @@ import pathlib
 import random
 import shutil
 import sys
+import threading
 from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -26,10 +27,11 @@ from trackgate.app import Gateway, PartEnded
 from trackgate.clock import SystemClock
 from trackgate.config import load
 from trackgate.outbox import Held, OutboxUnavailable, Standing
-from trackgate.outboxes import sqlite_salvage, sqlite_writer
+from trackgate.outboxes import sqlite_check, sqlite_salvage, sqlite_writer
 from trackgate.outboxes.sqlite_database import sync
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from trackgate.outboxes.sqlite import SqliteOutbox
@@ -211,6 +213,42 @@ def test_an_event_that_is_not_as_it_was_stored_dies_alone(tmp_path, how, held):
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("before", ["never handed out", "given back", "behind its lane"])
+def test_an_event_whose_size_is_damaged_leaves_nothing_of_it_in_the_counters(tmp_path, before):
+    kind = Sqlite(tmp_path)
+
+    async def run() -> None:
+        box = await kind.open()
+        await box.append([entry(number, "there", lane=1) for number in (1, 2, 3)])
+        taken = await box.take("there", 3 if before == "given back" else 1)
+        if before == "behind its lane":
+            await box.settle(settled(taken, Held(due=NOON, attempts=1)))
+        else:
+            await box.give_back(taken)
+        await box.close()
+        connection = apsw.Connection(str(kind.directory / "outbox.db"))
+        connection.execute("update event set size = 99999 where seq = 2")
+        connection.close()
+        box = await kind.open()
+        assert await drain_one(box) == {"event-1", "event-3"}
+        ledger = box.ledger()
+        assert (ledger.destinations["there"].dead, ledger.destinations["there"].waiting) == (1, 0)
+        assert (ledger.destinations["there"].backlog_bytes, ledger.backlog_bytes) == (0, 0)
+        await box.close()
+
+    asyncio.run(run())
+
+
+async def drain_one(box: SqliteOutbox) -> set[str]:
+    """The events that are handed out to ``there``, in a few rounds."""
+    out: set[str] = set()
+    for _ in range(9):
+        taken = [*await box.take("there", 9), *await box.take_held("there", NOON, 9, undue=True)]
+        await box.settle(settled(taken))
+        out |= {one.event.id for one in taken}
+    return out
+
+
 def test_damage_met_while_running_ends_all_writing_and_the_next_start_salvages(tmp_path):
     """Also where the check at the start would not see it: a mark has it done."""
     kind, told = Sqlite(tmp_path), Told()
@@ -236,6 +274,106 @@ def test_damage_met_while_running_ends_all_writing_and_the_next_start_salvages(t
         await box.close()
         await (await kind.open(log=again)).close()
         assert len(again.lines) == 1
+
+    asyncio.run(run())
+
+
+MISCOUNTED = "update tally set n = n + 1 where counter = 'owed'"
+UNINDEXED = "pragma writable_schema = on; update sqlite_schema set sql = replace(sql, 'owed, seq', 'seq, owed')"
+
+
+def _spoil(directory: Path, how: str) -> None:
+    connection = apsw.Connection(str(directory / "outbox.db"))
+    connection.execute(how)
+    connection.close()
+
+
+def _look_briefly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the file were so large that the start does not wait for any of the check."""
+    monkeypatch.setattr(sqlite_check, "SMALL", 0)
+    monkeypatch.setattr(sqlite_check, "LOOK", -1.0)
+    monkeypatch.setattr(sqlite_check, "STEPS", 1)
+
+
+@pytest.mark.parametrize("how", [MISCOUNTED, UNINDEXED])
+def test_what_the_start_had_no_time_to_look_at_is_looked_at_beside_the_work(tmp_path, monkeypatch, how):
+    kind, told = Sqlite(tmp_path), Told()
+
+    async def run() -> None:
+        box = await kind.open()
+        await box.append([entry(number, "there") for number in (1, 2, 3)])
+        await box.close()
+        _spoil(kind.directory, how)
+        with monkeypatch.context() as patch:
+            _look_briefly(patch)
+            box = await kind.open(log=told)
+            with pytest.raises(OutboxUnavailable, match="the next start salvages"):
+                await asyncio.wait_for(box.until_damaged(), 20)
+            with pytest.raises(OutboxUnavailable, match="is damaged"):
+                await box.append([entry(4, "there")])
+            await box.close()
+        assert [event for event, _ in told.lines] == ["outbox.damaged"]
+        box = await kind.open(log=told)
+        await asyncio.sleep(0)
+        assert [event for event, _ in told.lines] == ["outbox.damaged", "outbox.salvaged"]
+        assert [one.event.id for one in await box.take("there", 9)] == ["event-1", "event-2", "event-3"]
+        await box.close()
+
+    asyncio.run(run())
+
+
+def test_a_small_file_is_looked_at_to_its_end_before_anything_is_handed_out(tmp_path, monkeypatch):
+    kind, told = Sqlite(tmp_path), Told()
+
+    async def run() -> None:
+        box = await kind.open()
+        await box.append([entry(1, "there")])
+        await box.close()
+        _spoil(kind.directory, MISCOUNTED)
+        monkeypatch.setattr(sqlite_check, "LOOK", -1.0)
+        monkeypatch.setattr(sqlite_check, "STEPS", 1)
+        await (await kind.open(log=told)).close()
+        assert [event for event, _ in told.lines] == ["outbox.salvaged"]
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("longest", [10.0, -1.0])
+def test_the_check_beside_the_work_ends_with_the_outbox_or_in_time_and_finds_nothing_in_a_sound_file(
+    tmp_path, monkeypatch, longest
+):
+    kind, told = Sqlite(tmp_path), Told()
+    began, ended = threading.Event(), threading.Event()
+
+    def endless(connection: apsw.Connection, enough: Callable[[], bool]) -> None:
+        began.set()
+        connection.set_progress_handler(enough, 1)
+        try:
+            connection.execute(
+                "with recursive n(n) as (select 1 union all select n from n) select max(n) from n"
+            ).fetchall()
+        finally:
+            ended.set()
+
+    async def run() -> None:
+        _look_briefly(monkeypatch)
+        box = await kind.open()
+        await box.append([entry(1, "there")])
+        await box.close()
+        looked = await kind.open(log=told)
+        assert looked._check is not None
+        await asyncio.to_thread(looked._check._thread.join)
+        await looked.close()
+        monkeypatch.setattr(sqlite_salvage, "look", lambda *_, **__: sqlite_check.Looked(None, whole=False))
+        monkeypatch.setattr(sqlite_check, "_damage", endless)
+        monkeypatch.setattr(sqlite_check, "LONGEST", longest)
+        box = await kind.open(log=told)
+        assert await asyncio.to_thread(began.wait, 20)
+        if longest < 0:
+            assert await asyncio.to_thread(ended.wait, 20)
+        await box.close()
+        assert ended.is_set()
+        assert told.lines == []
 
     asyncio.run(run())
 
@@ -278,6 +416,48 @@ def test_power_that_is_lost_twice_amid_a_commit_is_no_damage_and_loses_nothing_t
     asyncio.run(run())
 
 
+def test_what_a_lost_power_tore_off_replaces_nothing_good_in_a_salvage(tmp_path):
+    kind = Sqlite(tmp_path)
+
+    async def run() -> None:
+        first = await kind.open()
+        await first.append([entry(1, "there")])
+        whole = _frames(kind.directory)
+        await first.append([entry(2, "there"), entry(3, "there")])
+        torn = _frames(kind.directory)
+        kind.crash()
+        for frame in range(whole, torn):
+            _tear(kind.directory, frame)
+        sqlite_salvage.mark(kind.directory)
+        second = await kind.open()
+        assert [one.event.id for one in await second.take("there", 9)] == ["event-1"]
+        for box in (first, second):
+            await box.close()
+
+    asyncio.run(run())
+
+
+def test_a_bad_page_before_the_last_commit_of_the_log_hides_none_of_the_later_ones_from_a_salvage(tmp_path):
+    kind, told = Sqlite(tmp_path), Told()
+
+    async def run() -> None:
+        first = await kind.open()
+        await first.append([entry(1, "there")])
+        frames = _frames(kind.directory)
+        await first.append([entry(2, "there")])
+        await first.append([entry(3, "there")])
+        kind.crash()
+        _tear(kind.directory, frames)
+        second = await kind.open(log=told)
+        await asyncio.sleep(0)
+        assert [event for event, _ in told.lines] == ["outbox.salvaged"]
+        assert [one.event.id for one in await second.take("there", 9)] == ["event-1", "event-2", "event-3"]
+        for box in (first, second):
+            await box.close()
+
+    asyncio.run(run())
+
+
 def _rows(directory: Path) -> dict[str, list[str]]:
     """What every table holds, but for counters of 0, which are as good as none."""
     connection = apsw.Connection(str(directory / "outbox.db"), flags=apsw.SQLITE_OPEN_READONLY)
@@ -295,6 +475,7 @@ def test_a_salvage_of_a_file_that_is_sound_changes_nothing(tmp_path):
         box, _ = await live(kind, random.Random(5), 60)
         parked = Standing(state="parked", reason="status_401", since=NOON, paused_at=NOON, paused_until=NOON)
         await box.stand("billing", parked)
+        await box.stand("owed-nothing-yet", Standing())
         await box.close()
         await (await kind.open()).close()  # nothing is in anybody's hand from here on
         before = _rows(kind.directory)

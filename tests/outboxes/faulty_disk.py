@@ -11,17 +11,24 @@ if TYPE_CHECKING:
 
 
 class FaultyDisk(apsw.VFS):
-    """Passes everything on; ``syncs`` counts fsyncs, ``on_write`` and ``on_sync`` may raise in their stead."""
+    """Passes everything on; ``syncs`` counts fsyncs, ``waits`` the naps while somebody else has a lock.
+
+    ``on_write`` and ``on_sync`` may raise in their stead.
+    """
 
     def __init__(self, name: str) -> None:
         super().__init__(name, "")
         self.name = name
-        self.syncs = 0
+        self.syncs = self.waits = 0
         self.on_write: Callable[[], None] | None = None
         self.on_sync: Callable[[], None] | None = None
 
     def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> apsw.VFSFile:  # noqa: N802
         return _FaultyFile(self, name, flags)
+
+    def xSleep(self, microseconds: int) -> int:  # noqa: N802
+        self.waits += 1
+        return super().xSleep(microseconds)
 
     def mend(self) -> None:
         self.on_write = self.on_sync = None

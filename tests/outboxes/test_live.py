@@ -7,7 +7,8 @@ import asyncio
 import pytest
 
 from tests.outboxes.kinds import HOUR, KINDS, entry, ids, settled
-from trackgate.outbox import Held
+from trackgate.outbox import Held, OutboxUnavailable
+from trackgate.outboxes import sqlite_take
 
 BACKLOG = 3_000
 
@@ -165,3 +166,14 @@ async def until_gone(box, event_id):
             return
         await asyncio.sleep(0.01)
     raise AssertionError("it is still there")
+
+
+def test_live_events_that_the_log_does_not_hold_are_damage(kind, monkeypatch):
+    async def law(box):
+        await fall_behind(box)
+        await box.append([entry(9_000, "a", lane=500)])
+        monkeypatch.setattr(sqlite_take, "find_live", lambda *_: [10**9])
+        with pytest.raises(OutboxUnavailable, match="events that the log does not hold"):
+            await box.take_live("a", 9)
+
+    holds(kind, law)

@@ -959,6 +959,27 @@ def test_on_a_short_disk_what_is_settled_goes_before_its_time_and_what_is_owed_s
     asyncio.run(run())
 
 
+def test_neither_a_short_disk_nor_the_end_waits_for_somebody_who_reads(kind, disk, free):
+    """The writer settles what drains the queue: it must not nap meanwhile."""
+
+    async def run():
+        box = await kind.open(min_free=1000, vfs=disk.name)
+        await box.append([entry(1, "a"), entry(2, "a")])
+        reader = apsw.Connection(str(kind.directory / FILE), flags=apsw.SQLITE_OPEN_READONLY)
+        reader.execute("begin; select * from event").fetchone()
+        await box.settle(settled(await box.take("a", 1)))
+        free[0] = 999
+        for _ in range(5):
+            kind.clock.seconds += 3
+            with pytest.raises(OutboxFull):  # what has the writer sweep after it
+                await box.append([entry(3, "a")])
+        await box.close()
+        assert disk.waits == 0
+        reader.close()
+
+    asyncio.run(run())
+
+
 def test_a_request_that_cannot_be_done_fails_alone(kind):
     """``not a number`` is no attempt count: the constraint refuses it, and those who share the commit do not notice."""
 

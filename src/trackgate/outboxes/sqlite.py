@@ -16,10 +16,12 @@ import apsw
 
 from trackgate.outbox import OutboxUnavailable
 from trackgate.outboxes.sqlite_books import with_rejected
+from trackgate.outboxes.sqlite_check import Check
 from trackgate.outboxes.sqlite_database import Database
 from trackgate.outboxes.sqlite_jobs import (
     Append,
     Close,
+    Condemn,
     DropDead,
     DropWaiting,
     Find,
@@ -87,6 +89,7 @@ class SqliteOutbox:
         self._flush: asyncio.TimerHandle | None = None
         self._closing: asyncio.Future[None] | None = None
         self._damaged = asyncio.Event()
+        self._check: Check | None = None
         self._writer = start(self._publish)
         self._known = self._writer.start()
 
@@ -126,14 +129,17 @@ class SqliteOutbox:
             )
 
         try:
-            make_sound(directory, clock, say, vfs=vfs)
-            return cls(directory, limits, room, start, let_go, on_commit)
+            whole = make_sound(directory, clock, say, vfs=vfs)
+            outbox = cls(directory, limits, room, start, let_go, on_commit)
         except (apsw.Error, OSError) as error:
             let_go()
             raise OutboxUnavailable(f"the outbox in {directory} cannot be opened: {error}") from None
         except BaseException:
             let_go()
             raise
+        if not whole:
+            outbox._check = Check(directory, clock.monotonic, outbox._doubt, say, vfs=vfs)
+        return outbox
 
     # --- the protocol -------------------------------------------------------------------------------------------
 
@@ -222,6 +228,8 @@ class SqliteOutbox:
         if self._closing is None:
             self._write_rejected()
             self._closing = self._loop.create_future()
+            if self._check is not None:
+                await asyncio.to_thread(self._check.close)  # as long as it reads, the log cannot be emptied
             self._writer.submit(Close(self._closing))
             await self._closing
             self._writer.join()
@@ -293,6 +301,17 @@ class SqliteOutbox:
         """Called on the writer's thread: one wake-up of the loop for all that a transaction answered."""
         with suppress(RuntimeError):  # the loop was closed before the outbox: nobody waits any more
             self._loop.call_soon_threadsafe(self._hear, answered)
+
+    def _doubt(self, damage: str) -> None:
+        """Called on the check's thread, which found something."""
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._condemn, damage)
+
+    def _condemn(self, damage: str) -> None:
+        if self._closing is None:  # else the next start looks again
+            unasked = self._loop.create_future()
+            unasked.add_done_callback(_seen)
+            self._writer.submit(Condemn(unasked, damage))
 
     def _hear(self, answered: Answered) -> None:
         self._known = answered.snapshot

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from trackgate.outboxes.sqlite_jobs import Handed
+from trackgate.outboxes.sqlite_settle import InHand
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,15 +58,29 @@ def sound(database: Database, books: Books, account: Account, handed: Sequence[H
 
 
 def _bury(database: Database, books: Books, account: Account, damaged: Sequence[tuple[Handed, str]], now: int) -> None:
-    database.run("settle", rows=[(account.id, one.seq) for one, _ in damaged])
+    keys = sorted((account.id, one.seq) for one, _ in damaged)
+    waited = {row.seq: row.size for row in database.rows("in_hand", InHand, rows=keys)}
+    database.run("settle", rows=keys)
     database.run("bury", rows=[(account.id, one.seq, DAMAGED, detail) for one, detail in damaged], at=now)
     for one, _ in damaged:
         books.count("destination", account.name, "dead")
-        books.count("destination", account.name, "waiting_bytes", -one.size)
+        books.count("destination", account.name, "waiting_bytes", -_appended(one, waited[one.seq]))
         books.damaged.append((account.name, one.seq))
         books.stale_oldest = True
         account.unsettled -= 1
-        account.bytes -= one.size
+        account.bytes -= waited[one.seq]
         account.held -= one.held
     if lanes := {(account.id, one.lane) for one, _ in damaged if one.held}:
         database.run("order_lanes", rows=sorted(lanes), now=now)
+
+
+def _appended(one: Handed, waited: int) -> int:
+    """The size of an event when it was appended, by which it was counted.
+
+    Args:
+        one: the event as it is stored now.
+        waited: its size when it was first handed out, which may have been the damaged one.
+
+    """
+    length = len(one.body.encode())
+    return length if one.crc == checksum(one.seq, one.lane, one.hops, length, one.body.encode()) else waited

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from contextlib import contextmanager, suppress
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -17,10 +16,10 @@ import apsw
 import msgspec
 
 from trackgate.outbox import OutboxUnavailable
-from trackgate.outboxes.sqlite_pages import PAGE, Frame, wal_frames
+from trackgate.outboxes.sqlite_log import PAGE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping, Sequence
+    from collections.abc import Generator, Mapping, Sequence
     from pathlib import Path
 
 FILE = "outbox.db"
@@ -34,13 +33,8 @@ MAX_WAL = 16 * 2**20
 CACHE = 16 * 2**10
 """KiB of pages kept in memory."""
 
-LOOK = 1.0
-"""Seconds that the check at the start may take; it gets through about a gigabyte from memory."""
-STEPS = 10_000
-"""Of SQLite's, between two looks at the clock."""
-
-DAMAGE = (apsw.CorruptError, apsw.NotADBError)
-"""What says that the file is not as it was written."""
+PATIENCE = 5_000
+"""Milliseconds that a statement waits for somebody else's lock."""
 
 _NOT_WRITTEN = ("JSON cannot hold BLOB values", "malformed JSON")
 """In the message of an error that only a damaged value can have caused."""
@@ -69,7 +63,7 @@ class Database:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         connection = apsw.Connection(str(path), vfs=vfs)
         try:
-            connection.set_busy_timeout(5_000)
+            connection.set_busy_timeout(PATIENCE)
             new = _recognise(connection, path) == 0
             _prepare(connection)
             if new:
@@ -77,7 +71,7 @@ class Database:
         except BaseException:
             _close(connection)
             raise
-        return cls(connection, _load_statements())
+        return cls(connection, load_statements())
 
     @classmethod
     def look(cls, directory: Path) -> Self:
@@ -95,7 +89,7 @@ class Database:
             message = f"there is no outbox in {directory}: is this the data directory (`server.data`)?"
             raise OutboxUnavailable(message) from None
         try:
-            connection.set_busy_timeout(5_000)
+            connection.set_busy_timeout(PATIENCE)
             form = _recognise(connection, path)
         except BaseException:
             _close(connection)
@@ -111,43 +105,7 @@ class Database:
                 "once, which brings it up to date"
             )
             raise OutboxUnavailable(message)
-        return cls(connection, _load_statements())
-
-    @classmethod
-    def damage(cls, directory: Path, monotonic: Callable[[], float], *, vfs: str | None = None) -> str | None:
-        """What is wrong with the file, as far as `LOOK` seconds suffice to see; ``None`` where nothing is seen.
-
-        Changes nothing; what the write-ahead log holds stays there. A file that is not ours, or newer, is for `open`
-        to refuse.
-        """
-        path = directory / FILE
-        frames = wal_frames(path.with_name(f"{FILE}-wal"))
-        if not path.stat().st_size and not frames:
-            return None
-        connection = apsw.Connection(str(path), vfs=vfs)
-        try:
-            connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
-            connection.set_busy_timeout(5_000)
-            if int(connection.pragma("schema_version")) and int(connection.pragma("application_id")) != APPLICATION_ID:
-                return None
-            if _cut(path, frames):
-                return "the write-ahead log has a bad frame amid good ones"
-            until = monotonic() + LOOK
-            connection.set_progress_handler(lambda: monotonic() > until, STEPS)
-            if int(connection.pragma("user_version")) == FORMAT:
-                names = cls(connection, _load_statements()).rows("miscounted", str)
-                if names:
-                    return f"the rows are not what was counted: {', '.join(map(repr, names))}"
-            found = connection.execute("pragma integrity_check(1)").get
-            if found != "ok":
-                return str(found)
-        except apsw.InterruptError:
-            return None
-        except (*DAMAGE, apsw.SQLError) as error:
-            return str(error)
-        finally:
-            _close(connection)
-        return None
+        return cls(connection, load_statements())
 
     @contextmanager
     def in_bulk(self) -> Generator[apsw.Connection, None, None]:
@@ -206,10 +164,21 @@ class Database:
     def checkpoint(self, *, wait: bool = True) -> None:
         """Move everything from the write-ahead log into the file, fsynced, and cut the log to nothing.
 
-        Without ``wait`` it is as much as can be done while others read.
+        Without ``wait`` it is as much as can be done at once while others read.
+
+        Raises:
+            apsw.BusyError: somebody else reads for longer than is waited for.
+
         """
-        mode = apsw.SQLITE_CHECKPOINT_TRUNCATE if wait else apsw.SQLITE_CHECKPOINT_PASSIVE
-        self._connection.wal_checkpoint(mode=mode)
+        if wait:
+            self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+            return
+        self._connection.set_busy_timeout(0)
+        try:
+            with suppress(apsw.BusyError):
+                self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        finally:
+            self._connection.set_busy_timeout(PATIENCE)
 
     def free_bytes(self) -> int:
         """What the file holds and does not use."""
@@ -234,7 +203,8 @@ def _bind(values: Mapping[str, object]) -> dict[str, Any]:
     }
 
 
-def _load_statements() -> Mapping[str, str]:
+def load_statements() -> Mapping[str, str]:
+    """The named statements."""
     parts: Sequence[str] = re.split(r"^-- name: (\w+)$", _text("sqlite_queries.sql"), flags=re.MULTILINE)
     statements = dict(zip(parts[1::2], parts[2::2], strict=True))
     return {name: text.replace("{selected}", statements["selected"]) for name, text in statements.items()}
@@ -278,19 +248,6 @@ def _prepare(connection: apsw.Connection) -> None:
         _bring_to(connection, FORMAT, "sqlite_schema.sql")
     for newer in range(form + 1, FORMAT + 1) if form else ():
         _bring_to(connection, newer, f"sqlite_upgrade_{newer}.sql")
-
-
-def _cut(path: Path, frames: Sequence[Frame]) -> bool:
-    """Whether SQLite stops reading the log before a commit that was fsynced: another was begun after it.
-
-    How far it reads stands in the log's index (https://www.sqlite.org/walformat.html, "mxFrame").
-    """
-    index = path.with_name(f"{path.name}-shm")
-    if not frames or not index.exists():
-        return False
-    reached = int.from_bytes(index.read_bytes()[16:20], sys.byteorder)
-    beyond = [frame for frame in frames if frame.place >= reached]
-    return any(frame.commit for frame in beyond[:-1])
 
 
 def sync(path: Path) -> None:

@@ -128,6 +128,12 @@ class Find(Job, eq=False):
     event_id: str
 
 
+class Condemn(Job, eq=False):
+    """The file is damaged: no more writing. Never answered with anything but ``OutboxUnavailable``."""
+
+    damage: str
+
+
 class Close(Job, eq=False):
     """The last job. Answered with ``None``."""
 

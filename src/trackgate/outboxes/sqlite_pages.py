@@ -12,15 +12,11 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from trackgate.outboxes.sqlite_log import FRAME, FRAME_HEADER, HEADER, PAGE, Log
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-PAGE = 4096
-"""Bytes."""
-
-WAL_HEADER, FRAME_HEADER = 32, 24
-FRAME = FRAME_HEADER + PAGE
 
 INDEX_INTERIOR, INDEX_LEAF, TABLE_LEAF = 0x02, 0x0A, 0x0D
 """The pages that hold rows (a table without rowid is stored as an index)."""
@@ -49,23 +45,14 @@ class Record(Struct, frozen=True):
     values: tuple[Value, ...]
 
 
-class Frame(Struct, frozen=True):
-    """A page in the write-ahead log. ``place`` is the frame's number, from 0; ``commit`` says that it ends a commit."""
-
-    place: int
-    page: int
-    commit: bool
-
-
 class Pages:
     """The file at ``path`` as its write-ahead log makes it, with whatever is wrong with either."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("rb")
-        frames = wal_frames(wal := path.with_name(f"{path.name}-wal"))
-        last = max((frame.place for frame in frames if frame.commit), default=-1)
-        self._wal = wal.open("rb") if last >= 0 else None
-        self._in_wal = {frame.page: frame.place for frame in frames if frame.place <= last}
+        frames = Log(wal := path.with_name(f"{path.name}-wal")).committed()
+        self._wal = wal.open("rb") if frames else None
+        self._in_wal = {frame.page: frame.place for frame in frames}
         in_file = range(1, path.stat().st_size // PAGE + 1)
         self._numbers = chain(in_file, sorted(page for page in self._in_wal if page not in in_file))
         self._maps: dict[int, bytes] = {}
@@ -86,7 +73,7 @@ class Pages:
     def _page(self, number: int) -> bytes:
         """A page; an empty one where there is none."""
         if self._wal is not None and number in self._in_wal:
-            self._wal.seek(WAL_HEADER + self._in_wal[number] * FRAME + FRAME_HEADER)
+            self._wal.seek(HEADER + self._in_wal[number] * FRAME + FRAME_HEADER)
             return self._wal.read(PAGE)
         self._file.seek((number - 1) * PAGE)
         return self._file.read(PAGE)
@@ -188,34 +175,3 @@ def _value(data: bytes, kind: int) -> Value:
     if kind < 12:
         return int.from_bytes(data, "big", signed=True)
     return data.decode() if kind % 2 else data
-
-
-def wal_frames(wal: Path) -> list[Frame]:
-    """The frames of the log's present generation, also those that SQLite does not reach because of a bad one before."""
-    if not wal.exists():
-        return []
-    with wal.open("rb") as file:
-        header = file.read(WAL_HEADER)
-        count = (wal.stat().st_size - WAL_HEADER) // FRAME
-        heads: list[tuple[int, int, bytes]] = []
-        for place in range(count):
-            file.seek(WAL_HEADER + place * FRAME)
-            page, commit, salt = struct.unpack(">II8s", file.read(16))
-            heads.append((page, commit, salt))
-    if not heads:
-        return []
-    # A log that is begun anew gets other salts, and the frames of before stay behind: its header says which hold.
-    salt = header[16:24] if _sound_header(header) else heads[0][2]
-    return [
-        Frame(place, page, bool(commit)) for place, (page, commit, own) in enumerate(heads) if own == salt and page > 0
-    ]
-
-
-def _sound_header(header: bytes) -> bool:
-    """Whether the log's header matches its checksum [4.2]."""
-    order = ">" if header[3] & 1 else "<"
-    one = two = 0
-    for first, second in struct.iter_unpack(f"{order}II", header[:24]):
-        one = (one + first + two) & 0xFFFFFFFF
-        two = (two + second + one) & 0xFFFFFFFF
-    return (one, two) == struct.unpack(">II", header[24:32])

@@ -67,7 +67,7 @@ def recount(connection: apsw.Connection, now: int) -> Salvage:
         counters = {
             counter: tallies.get(("destination", one.name, counter), 0) for counter in ("owed", "delivered", "dropped")
         }
-        counters, missing = _balance(counters, one, last)
+        counters, missing = _balance(counters, one, last, counted=("log", "", "events") in tallies)
         if missing is None:
             uncounted.append(one.name)
         elif missing > 0:
@@ -87,15 +87,18 @@ def recount(connection: apsw.Connection, now: int) -> Salvage:
     )
 
 
-def _balance(counters: dict[str, int], rows: _Counted, last: int) -> tuple[dict[str, int], int | None]:
+def _balance(
+    counters: dict[str, int], rows: _Counted, last: int, *, counted: bool
+) -> tuple[dict[str, int], int | None]:
     """Counters with which owed = delivered + waiting + dead + dropped, and how much of what was owed is missing.
 
-    What is missing counts as dropped; a negative number says how many wait that were taken to be delivered;
-    ``None`` that the counters cannot be believed.
+    What is missing counts as dropped; a negative number says how many wait that were taken to be delivered; ``None``
+    that the counters cannot be believed. A destination was never owed anything only if the log is ``counted``.
     """
     owed, delivered, dropped = counters["owed"], counters["delivered"], counters["dropped"]
     believed = 0 <= delivered + dropped <= owed <= last and min(delivered, dropped) >= 0
-    if not believed or not owed:
+    gone = not owed and (rows.readable > 0 or not counted)
+    if not believed or gone:
         settled = rows.readable - rows.waiting - rows.dead
         return {"owed": rows.readable, "delivered": settled, "dropped": 0}, None
     missing = owed - delivered - dropped - rows.dead - rows.waiting

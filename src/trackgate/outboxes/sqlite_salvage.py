@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import apsw
 
 from trackgate.outbox import OutboxUnavailable
+from trackgate.outboxes.sqlite_check import Looked, look
 from trackgate.outboxes.sqlite_database import FILE, Database, sync
 from trackgate.outboxes.sqlite_jobs import micros
 from trackgate.outboxes.sqlite_pages import Pages
@@ -51,8 +52,10 @@ def mark(directory: Path) -> None:
     (directory / MARK).touch(0o600)
 
 
-def make_sound(directory: Path, clock: Clock, say: Callable[..., None], *, vfs: str | None = None) -> None:
+def make_sound(directory: Path, clock: Clock, say: Callable[..., None], *, vfs: str | None = None) -> bool:
     """Leave a file that can be opened: end a salvage that was interrupted, and do one if the file is damaged.
+
+    Returns whether the file was looked at as a whole, or is new; if not, the rest of it is for `Check`.
 
     Raises:
         OutboxUnavailable: nothing can be read of it, or there is no room for the new file; nothing was changed.
@@ -63,11 +66,12 @@ def make_sound(directory: Path, clock: Clock, say: Callable[..., None], *, vfs: 
     _finish(directory)
     path = directory / FILE
     if not path.exists():
-        return
+        return True
     marked = (directory / MARK).exists()
-    damage = "met while running" if marked else Database.damage(directory, clock.monotonic, vfs=vfs)
-    if damage is None:
-        return
+    looked = Looked("met while running") if marked else look(directory, clock.monotonic, vfs=vfs)
+    if looked.damage is None:
+        return looked.whole
+    damage = looked.damage
     now = clock.now()
     try:
         salvage = _copy(directory, now, vfs)
@@ -95,6 +99,7 @@ def make_sound(directory: Path, clock: Clock, say: Callable[..., None], *, vfs: 
         unclear=_listed(salvage.unclear),
         set_aside=str(aside),
     )
+    return True
 
 
 def _listed(numbers: dict[str, int]) -> list[str]:

@@ -19,7 +19,7 @@ RETRIED = frozenset({"retry", "park"})
 """The outcomes of attempts that do not end a delivery."""
 
 
-class _InHand(Struct, array_like=True):
+class InHand(Struct, array_like=True):
     """A row of ``in_hand``."""
 
     destination: int
@@ -55,7 +55,7 @@ def settle(database: Database, books: Books, jobs: Sequence[Settle | GiveBack], 
 class _Returns:
     """What came back in one transaction."""
 
-    def __init__(self, books: Books, in_hand: dict[tuple[str, int], _InHand], now: int) -> None:
+    def __init__(self, books: Books, in_hand: dict[tuple[str, int], InHand], now: int) -> None:
         self._books = books
         self._in_hand = in_hand
         self._now = now
@@ -105,7 +105,7 @@ class _Returns:
         if self._lanes:
             database.run("order_lanes", rows=sorted(self._lanes), now=self._now)
 
-    def _claim(self, delivery: Delivery) -> tuple[_InHand, Account] | None:
+    def _claim(self, delivery: Delivery) -> tuple[InHand, Account] | None:
         """The row of a delivery, once, if it is still in the hand that it was given to."""
         row = self._in_hand.get((delivery.destination, delivery.seq))
         # Another hand has it since, if it is held now and was not, or was started again.
@@ -114,7 +114,7 @@ class _Returns:
         del self._in_hand[delivery.destination, delivery.seq]
         return row, self._books.accounts[delivery.destination]
 
-    def _finish(self, row: _InHand, account: Account, counter: str) -> None:
+    def _finish(self, row: InHand, account: Account, counter: str) -> None:
         self._rows["settle"].append((account.id, row.seq))
         self._books.count("destination", account.name, counter)
         self._books.count("destination", account.name, "waiting_bytes", -row.size)
@@ -125,7 +125,7 @@ class _Returns:
             account.held -= 1
             self._lanes.add((account.id, row.lane))
 
-    def _hold(self, row: _InHand, account: Account, held: Held) -> None:
+    def _hold(self, row: InHand, account: Account, held: Held) -> None:
         due = None if held.due is None else micros(held.due)
         if held.aside and due is None:
             due = self._now
@@ -136,7 +136,7 @@ class _Returns:
         if not row.held:
             account.held += 1
 
-    def _record(self, settlement: Settlement, row: _InHand, account: Account) -> None:
+    def _record(self, settlement: Settlement, row: InHand, account: Account) -> None:
         self._rows["record_attempts"].extend(
             (row.seq, account.id, n, micros(one.at), one.duration, one.step, one.outcome, one.reason, one.status,
              one.reply)
@@ -154,12 +154,12 @@ def _deliveries(jobs: Iterable[Settle | GiveBack]) -> Iterable[Delivery]:
             yield from (settlement.delivery for settlement in job.settlements)
 
 
-def _in_hand(database: Database, books: Books, deliveries: Iterable[Delivery]) -> dict[tuple[str, int], _InHand]:
+def _in_hand(database: Database, books: Books, deliveries: Iterable[Delivery]) -> dict[tuple[str, int], InHand]:
     names = {account.id: account.name for account in books.accounts.values()}
     keys = sorted({
         (books.accounts[delivery.destination].id, delivery.seq)
         for delivery in deliveries
         if delivery.destination in books.accounts
     })  # fmt: skip
-    rows = database.rows("in_hand", _InHand, rows=keys) if keys else []
+    rows = database.rows("in_hand", InHand, rows=keys) if keys else []
     return {(names[row.destination], row.seq): row for row in rows}

@@ -7,10 +7,7 @@ short, what is settled goes before its time: to be found later is worth less tha
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import suppress
 from typing import TYPE_CHECKING
-
-import apsw
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -111,8 +108,7 @@ class Sweep:
             self._say("dead.expired", number=self._expired, advice="they are counted as dropped, and not sent any more")
         if self._shrunk:
             # Only a checkpoint cuts the file. Where somebody reads it, what cannot be cut now is cut later.
-            with suppress(apsw.BusyError):
-                database.checkpoint(wait=False)
+            database.checkpoint(wait=False)
         self._expired, self._shrunk = 0, False
 
 

@@ -123,7 +123,7 @@ def _take_live(database: Database, books: Books, account: Account, limit: int, h
     fresh = [(account.id, row.seq) for row in rows if not row.returned]
     if fresh:
         database.run("pass_over", rows=fresh)
-    if account.tail is not None and len(rows) < len(found):
+    if rows and account.tail is not None and len(rows) < len(found):
         account.tail.stopped_at(rows[-1].seq, returned=not fresh)
     return _hand(database, books, account, rows, hand, now, live=True)
 

@@ -12,8 +12,8 @@ from msgspec.structs import replace
 
 from trackgate.outbox import OutboxFull, OutboxUnavailable
 from trackgate.outboxes.sqlite_books import Books
-from trackgate.outboxes.sqlite_database import DAMAGE
-from trackgate.outboxes.sqlite_jobs import Answered, Append, Close, Job, Snapshot, micros
+from trackgate.outboxes.sqlite_check import DAMAGE
+from trackgate.outboxes.sqlite_jobs import Answered, Append, Close, Condemn, Job, Snapshot, micros
 from trackgate.outboxes.sqlite_sweep import EVERY, Sweep
 from trackgate.outboxes.sqlite_transaction import READS, Terms, read, write
 
@@ -130,6 +130,9 @@ class Writer:
             jobs = [job for job in jobs if not isinstance(job, Close) and not _abandoned(job)]
             if self._database is None:
                 self._recover()
+            for job in jobs:
+                if isinstance(job, Condemn):
+                    self._fail(apsw.CorruptError(job.damage))
             if jobs:
                 self._answer(jobs)
             self._tidy(idle=not jobs)
@@ -316,8 +319,7 @@ class Writer:
                 if not self._sweeping:
                     if shortage:
                         # Only now does the file give back what it does not use; where somebody reads it, next time.
-                        with suppress(apsw.BusyError):
-                            self._database.checkpoint()
+                        self._database.checkpoint(wait=False)
                     self._room.restock()
                     self._next_sweep = now + (SHORT_SWEEP if shortage else EVERY)
         except apsw.FullError:
@@ -337,7 +339,7 @@ class Writer:
     def _end(self, closing: Job) -> None:
         if self._database is not None:
             try:
-                self._database.checkpoint()
+                self._database.checkpoint(wait=False)
             except apsw.Error as error:
                 self._say("outbox.failed", error=type(error).__name__, detail=str(error))
             self._database.close()
