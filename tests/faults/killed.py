@@ -70,13 +70,13 @@ POINTS: Mapping[str, Point] = {
 }
 """By name."""
 
-AT_THE_END = frozenset({"closing", "closed", "before_checkpoint", "after_checkpoint"})
+AT_THE_END = frozenset({"closing", "closed"})
 """Those that are come by once, and only after a SIGTERM."""
 
 AT_SIGTERM = AT_THE_END | {"standing", "before_give_back", "after_give_back"}
 """Those that are come by for certain only after a SIGTERM."""
 
-ONCE = AT_THE_END | {"locking", "opening", "recovering", "restocking"}
+ONCE = AT_THE_END | {"locking", "opening", "recovering", "restocking", "before_checkpoint", "after_checkpoint"}
 """Those that one life of the program comes by once."""
 
 
