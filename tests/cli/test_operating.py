@@ -487,6 +487,26 @@ def test_ctrl_c_says_what_was_done_and_how_to_go_on(tmp_path):
         assert gateway.stop() == 0
 
 
+def test_a_gateway_that_ends_amid_a_command_is_told_with_how_to_go_on(tmp_path):
+    with stage(tmp_path) as its:
+        gateway = its.start()
+        its.fail(vendor="thrivestack", status=422, times=4)
+        for number in range(4):
+            send(gateway, number)
+        until(lambda: status(tmp_path)["destinations"]["thrivestack"]["dead"] == 4)
+        command = [sys.executable, "-m", "trackgate", "dead", "retry", "--all", "--rate", "60/min"]
+        with subprocess.Popen(
+            [*command, "--config", str(its.config)], stderr=subprocess.PIPE, text=True, env=os.environ
+        ) as retrying:
+            assert retrying.stderr is not None
+            assert retrying.stderr.readline() == "1 of 4 due again ...\n"
+            gateway.kill()
+            said = retrying.stderr.read()
+        assert "the gateway went away before it answered" in said
+        assert "the same command does the rest" in said
+        assert retrying.returncode == 1
+
+
 def test_a_file_that_is_no_socket_is_no_gateway(folder):
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as dead:
         dead.bind(str(folder / "data" / "control.sock"))

@@ -127,6 +127,18 @@ def operate(where: Where, main: Callable[[Operators], Awaitable[Answer]], *, cha
     except Failed as failed:
         click.echo(str(failed), err=True)
         sys.exit(failed.status)
+    except httpx.TimeoutException:
+        click.echo(
+            f"the gateway gave no answer within {PATIENCE:.0f} s, and may still do it: trackgate status", err=True
+        )
+        sys.exit(FAILED)
+    except httpx.TransportError:
+        click.echo(
+            "the gateway went away before it answered; what was told as done is done, and the same command does the"
+            " rest: see why it ended (its log), and start it (trackgate serve)",
+            err=True,
+        )
+        sys.exit(FAILED)
     except (OutboxError, httpx.HTTPError) as error:
         click.echo(str(error) or type(error).__name__, err=True)
         sys.exit(FAILED)
