@@ -38,7 +38,7 @@ SETTLING = {"settle", "_settle", "give_back", "_finish", "_hold"}
 """Methods whose calls record what became of a delivery."""
 
 CLOSEST = {
-    "outboxes": ("tests/outboxes", "tests/program/test_gateway.py", "tests/test_app.py"),
+    "outboxes": ("tests/outboxes", "tests/faults/test_damage.py", "tests/program/test_gateway.py", "tests/test_app.py"),
     "ingest": ("tests/ingest", "tests/test_metrics.py", "tests/program/test_gateway.py"),
     "deliver": ("tests/deliver", "tests/test_metrics.py", "tests/program/test_gateway.py", "tests/test_app.py"),
     "operate": ("tests/operate", "tests/cli"),

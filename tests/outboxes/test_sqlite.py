@@ -959,6 +959,26 @@ def test_on_a_short_disk_what_is_settled_goes_before_its_time_and_what_is_owed_s
     asyncio.run(run())
 
 
+def test_what_is_settled_goes_before_its_time_only_as_far_as_there_is_too_much_of_it(kind):
+    async def run():
+        box = await kind.open(max_backlog=20_000)
+        await box.append([entry(n, "a", properties={"p": "x" * 1000}) for n in range(40)])
+        await box.settle(settled(await box.take("a", 99)))
+
+        async def gone():
+            kind.clock.seconds += sqlite_sweep.EVERY + 1
+            await box.append([entry(100 + int(kind.clock.seconds), "b")])
+            return await box.find("event-19") is None
+
+        await eventually(gone)
+        for _ in range(5):
+            await gone()
+        assert await box.find("event-39") is not None, "what there is room for stays for its time"
+        await box.close()
+
+    asyncio.run(run())
+
+
 def test_neither_a_short_disk_nor_the_end_waits_for_somebody_who_reads(kind, disk, free):
     """The writer settles what drains the queue: it must not nap meanwhile."""
 
