@@ -81,7 +81,7 @@ select value ->> 0, value ->> 1, unhex(value ->> 2), value ->> 3, :at from json_
 
 -- name: next_deliveries
 -- What a destination is owed next, in order: what was given back, then the log from the cursor on but for what went
--- ahead. `behind` says that the lane has something held.
+-- ahead. `behind` says that the lane has something held: 1 where some of it is older, 2 where all of it is younger.
 with
 returned as (
     select seq, attempts from unsettled
@@ -105,10 +105,11 @@ next as (
 ),
 sized as (
     select e.*, n.attempts, n.returned, sum(e.size) over (order by e.seq) - e.size as before,
-        exists (
-            select 1 from unsettled u
+        coalesce((
+            select iif(u.seq < e.seq, 1, 2) from unsettled u
             where u.destination = :destination and u.lane = e.lane and u.held = 1 and u.aside = 0
-        ) as behind
+            order by u.seq limit 1
+        ), 0) as behind
     from next n cross join event e on e.seq = n.seq
 )
 select json_group_array(json_array(
@@ -122,10 +123,11 @@ with
 sized as (
     select e.*, coalesce(u.attempts, 0) as attempts, u.seq is not null as returned,
         sum(e.size) over (order by e.seq) - e.size as before,
-        exists (
-            select 1 from unsettled h
+        coalesce((
+            select iif(h.seq < e.seq, 1, 2) from unsettled h
             where h.destination = :destination and h.lane = e.lane and h.held = 1 and h.aside = 0
-        ) as behind
+            order by h.seq limit 1
+        ), 0) as behind
     from json_each(:rows) r cross join event e on e.seq = r.value
     left join unsettled u on u.destination = :destination and u.seq = e.seq
 )

@@ -27,6 +27,9 @@ CANDIDATES = 2_048
 MOST_PASSED = 10_000
 """Entries of what went ahead that are forgotten in one transaction, so that it does not take long."""
 
+BEFORE = 2
+"""As ``behind``: what the lane has held is all younger."""
+
 NEVER = 2**62
 """Microseconds; later than any due time."""
 
@@ -142,16 +145,18 @@ def _hand(
     if not rows:
         raise apsw.CorruptError(f"{account.name} is owed events that the log does not hold")
     marks = [
-        (account.id, row.seq, row.lane, row.size, 0 if row.behind else hand, row.behind, row.attempts + 1 - row.behind)
+        (account.id, row.seq, row.lane, row.size, 0, 1, row.attempts)
+        if row.behind
+        else (account.id, row.seq, row.lane, row.size, hand, 0, row.attempts + 1)
         for row in rows
     ]
     database.run("hand_out", rows=marks)
-    # One that was given back can be older than what its lane holds: then it leads the lane.
-    if lanes := {(account.id, row.lane) for row in rows if row.behind and row.returned}:
+    # One that came back, or that a move brought, can be older than what its lane holds: then it leads the lane.
+    if lanes := {(account.id, row.lane) for row in rows if row.behind == BEFORE}:
         database.run("order_lanes", rows=sorted(lanes), now=now)
     fresh = [row for row in rows if not row.returned]
     account.returned -= len(rows) - len(fresh)
-    account.held += sum(row.behind for row in rows)
+    account.held += sum(bool(row.behind) for row in rows)
     account.unsettled += len(fresh)
     account.bytes += sum(row.size for row in fresh)
     if not books.fresh(account):
