@@ -164,7 +164,8 @@ def test_a_damaged_outbox_is_salvaged_or_refused_and_nothing_altered_is_delivere
         obligations=total["saved"] + total["lost"],
         duplicates=total["duplicates"],
         figure=f"{total['saved']} deliveries saved, {total['lost']} lost with the bytes that held them, "
-        f"{total['lost'] - total['uncounted']} of them counted, the others of files whose counters or log were gone too; "
+        f"{total['lost'] - total['uncounted']} of them counted, the others of files whose counters or log were "
+        f"gone too; "
         f"altered and delivered: {total['altered']}",
         target="altered and delivered: 0",
     )
