@@ -45,6 +45,10 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return super().time() + self.jumping.skipped
 
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - as the base has it
+        """Without the timeout of newer Pythons: simulated, it is over before a thread can end."""
+        await super().shutdown_default_executor()
+
 
 class Awaited:
     """Something with a thread of its own: while one of its coroutines runs, simulated time stands still."""
