@@ -383,8 +383,5 @@ class Outbox(Protocol):
     def ledger(self) -> Ledger:
         """The counts as of the last commit, with what is not yet written of ``count_rejected``."""
 
-    async def find(self, event_id: str) -> Found | None:
-        """An event by our id, and what became of it."""
-
     async def close(self) -> None:
         """Write what is left to write, checkpoint and let go of the data directory."""

@@ -452,7 +452,8 @@ def test_an_unsayable_event_is_dead_at_once_and_harms_nobody(tmp_path):
         await it.outbox.append([Entry(nobody, lane_of(nobody), frozenset({"there"}))])
         await it.put("u")
         await it.until(lambda: it.tally().waiting == 0)
-        return it.tally(), await it.outbox.find(nobody.id)
+        with SqliteReader(tmp_path / "data") as reader:
+            return it.tally(), reader.find(nobody.id)
 
     (tally, found), _ = run(tmp_path, main, always(OK))
     assert (tally.delivered, tally.dead) == (1, 1)

@@ -49,7 +49,7 @@ def test_a_jump_amid_an_outage_delays_and_bursts_and_loses_nothing(place, verdic
                 await it.put(f"v{second % 20}")
                 await asyncio.sleep(1)
             took = await it.settled(most=DAY)
-            return it, known, took, it.tally().dead, await it.lost()
+            return it, known, took, it.tally().dead, it.lost()
 
     it, known, took, dead, lost = simulate(main())
     upstream = it.upstreams[THERE]
@@ -90,7 +90,7 @@ def test_a_pause_that_an_upstream_asked_for_does_not_stick(place, verdict, jump,
             else:
                 it.clock.jump += JUMPS[jump]
             took = await it.settled(most=DAY)
-            return it, took, await it.lost()
+            return it, took, it.lost()
 
     it, took, lost = simulate(main())
     most = LONGEST if restart and "back" in jump else 40
@@ -122,7 +122,7 @@ def test_retention_deletes_nothing_that_is_owed_whatever_the_clock_says(place, v
                     await asyncio.sleep(DAY)
                     await it.put("beat")
             await it.settled(most=DAY)
-            return it, it.tally().delivered, await it.lost()
+            return it, it.tally().delivered, it.lost()
 
     it, delivered, lost = simulate(main())
     found = verdict(

@@ -45,7 +45,7 @@ def test_each_users_events_come_in_order_through_failures_restarts_and_crashes(p
                 await asyncio.sleep(dice.random() * 20)
                 await it.restart(crash=bool(life % 2))
             await it.settled()
-            return it, await it.lost()
+            return it, it.lost()
 
     it, lost = simulate(main())
     names = list(it.upstreams)
@@ -79,7 +79,7 @@ def test_a_poisonous_event_slows_nobody_and_in_the_end_not_even_its_user(place, 
             for second in range(span):
                 await it.put(*[f"u{n % 97}" for n in range(second * 10, second * 10 + 10)])
                 await asyncio.sleep(1)
-            return it, it.tally(), it.delays(0.5, span - 5), await it.lost()
+            return it, it.tally(), it.delays(0.5, span - 5), it.lost()
 
     it, tally, delays, lost = simulate(main())
     own = it.upstreams[THERE].taken_at[1]
@@ -113,7 +113,7 @@ def test_a_poisonous_event_that_took_a_quiet_destination_down_gives_way_to_the_f
             for second in range(200):
                 await it.put(*[f"u{n % 97}" for n in range(second * 10, second * 10 + 10)])
                 await asyncio.sleep(1)
-            return it, state, it.delays(start, start + 1), it.delays(start + 90, start + 195), await it.lost()
+            return it, state, it.delays(start, start + 1), it.delays(start + 90, start + 195), it.lost()
 
     it, state, first, later, lost = simulate(main())
     found = verdict(
@@ -141,7 +141,7 @@ def test_others_get_their_turn_at_probing_however_many_before_them_are_poisonous
             await it.put(*[f"poisoned{n}" for n in range(30)])
             await it.put(*[f"u{n}" for n in range(100)])
             took = await it.until(lambda: it.tally().delivered == 100, most=6 * HOUR)
-            return it, took, await it.lost()
+            return it, took, it.lost()
 
     it, took, lost = simulate(main())
     found = verdict(
@@ -166,7 +166,7 @@ def test_twenty_poisonous_users_do_not_take_a_destination_down_again_and_again(p
                 await asyncio.sleep(1)
             others = [n for n, user in enumerate(it.users) if not user.startswith("poisoned")]
             there = it.upstreams[THERE].taken_at
-            return it, sorted(there[n] - it.put_at[n] for n in others), await it.lost()
+            return it, sorted(there[n] - it.put_at[n] for n in others), it.lost()
 
     it, delays, lost = simulate(main())
     downs = len(it.said("destination.went_down"))

@@ -59,7 +59,7 @@ def test_three_days_of_outage_lose_nothing_and_drain_the_oldest_first(place, lon
             mended = it.clock.monotonic()
             after, draining = await drained(it, count)
             took = it.clock.monotonic() - mended
-            return it, (usual, after, took), (empty, full, draining), (held, state, calls), it.tally(), await it.lost()
+            return it, (usual, after, took), (empty, full, draining), (held, state, calls), it.tally(), it.lost()
 
     it, (usual, after, took), (empty, full, draining), (held, state, calls), tally, lost = simulate(main())
     upstream = it.upstreams[THERE]
@@ -101,7 +101,7 @@ def test_who_owes_nothing_older_is_served_within_seconds_while_a_backlog_drains(
                 await asyncio.sleep(1)
             assert it.tally().waiting > backlog // 4, "the backlog was to last longer than the live ones came"
             await it.settled()
-            return it, it.delays(start, start + 120), await it.lost()
+            return it, it.delays(start, start + 120), it.lost()
 
     it, delays, lost = simulate(main())
     p99 = percentile(delays, 0.99)

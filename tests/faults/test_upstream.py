@@ -25,7 +25,7 @@ def test_a_minute_of_500_costs_a_minute(place, verdict):
         async with world(place, lambda made: OK if made.at > 60 else status(500)) as it:
             await it.put(*[f"u{n % 40}" for n in range(200)])
             await it.settled(most=HOUR)
-            return it, it.clock.monotonic(), it.tally().dead, await it.lost()
+            return it, it.clock.monotonic(), it.tally().dead, it.lost()
 
     it, ended, dead, lost = simulate(main())
     found = verdict(
@@ -74,7 +74,7 @@ def test_retry_after_is_a_floor_in_both_forms_capped_at_a_day_and_garbage_is_ign
             await asyncio.sleep(0.2)
             await it.put("u", "v", "w")
             await it.settled(most=3 * 86_400)
-            return it, await it.lost()
+            return it, it.lost()
 
     it, lost = simulate(main())
     times = sorted(it.upstreams[THERE].taken_at)
@@ -109,7 +109,7 @@ def test_two_hours_of_a_bad_key_or_path_kill_nothing_that_a_mend_could_save(plac
             await asyncio.sleep(mend - it.clock.monotonic())
             resumed = await it.until(lambda: bool(it.said("destination.resumed")), most=HOUR)
             await it.settled(most=HOUR)
-            return it, seen, resumed, it.tally(), await it.lost()
+            return it, seen, resumed, it.tally(), it.lost()
 
     it, seen, resumed, tally, lost = simulate(main())
     reason = f"status_{number}" if number != 404 else "refusals_status_404"
@@ -153,7 +153,7 @@ def test_a_rotated_key_in_a_file_mends_by_itself(place, verdict):
             state = it.tally().standing.state
             file.write_text("new\n")
             took = await it.settled(most=HOUR)
-            return it, state, took, it.tally().dead, await it.lost()
+            return it, state, took, it.tally().dead, it.lost()
 
     it, state, took, dead, lost = simulate(main())
     found = verdict(
@@ -178,8 +178,8 @@ def test_what_is_one_users_own_ends_dead_with_its_reason_and_the_user_goes_on(pl
                 await it.put(*[f"u{n % 20}" for n in range(second * 5, second * 5 + 5)])
                 await asyncio.sleep(1)
             await it.settled(most=HOUR)
-            dead = await it.outbox.find("event-5")
-            return it, dead, it.delays(0, 1000), await it.lost()
+            dead = it.find(5)
+            return it, dead, it.delays(0, 1000), it.lost()
 
     it, dead, delays, lost = simulate(main())
     others = delays[:-1]
@@ -214,7 +214,7 @@ def test_retries_never_come_faster_than_twice_the_steady_rate(place, verdict, fa
                 await it.put(*[f"u{n % 500}" for n in range(second * 30, second * 30 + 30)])
                 await asyncio.sleep(1)
             await it.settled(most=HOUR)
-            return it, await it.lost()
+            return it, it.lost()
 
     it, lost = simulate(main())
     upstream = it.upstreams[THERE]

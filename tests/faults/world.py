@@ -24,7 +24,7 @@ from trackgate.headers import EVENT_ID
 from trackgate.ingest.intake import lane_of
 from trackgate.metrics import Metrics
 from trackgate.model import Event, Fault, Reply
-from trackgate.outbox import Dedupe, DestinationTally, Entry, Standing
+from trackgate.outbox import Dedupe, DestinationTally, Entry, Found, Standing
 from trackgate.retry import RetryPolicy
 from trackgate.units import Duration
 from trackgate.vendor import Target
@@ -255,12 +255,16 @@ class World:
         there = self.upstreams[name].taken_at
         return sorted(there[n] - at for n, at in enumerate(self.put_at) if since <= at < until)
 
-    async def lost(self) -> int:
+    def find(self, number: int) -> Found | None:
+        """What became of an event."""
+        return self._disk.find(f"event-{number}")
+
+    def lost(self) -> int:
         """How many deliveries are owed, never came and are nowhere to be found: neither due, held nor dead."""
         lost = 0
         for name, upstream in self.upstreams.items():
             for number in (n for n, turn in enumerate(upstream.turns) if not turn):
-                found = await self.outbox.find(f"event-{number}")
+                found = self.find(number)
                 lost += found is None or found.fates.get(name) not in {"due", "held", "dead"}
         return lost
 

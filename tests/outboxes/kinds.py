@@ -7,9 +7,10 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from tests.made import NOON, event
-from trackgate.outbox import Dedupe, Delivery, Done, Entry, Fate, Settlement
+from trackgate.outbox import Dedupe, Delivery, Done, Entry, Fate, Found, Settlement
 from trackgate.outboxes.sqlite import SqliteOutbox
 from trackgate.outboxes.sqlite_limits import Limits
+from trackgate.outboxes.sqlite_reader import SqliteReader
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -59,6 +60,11 @@ class Sqlite:
         bounds = Limits(**{**ROOMY, **limits})
         return await SqliteOutbox.open(self.directory, self.clock, bounds, log=log, vfs=vfs)
 
+    def find(self, event_id: str) -> Found | None:
+        """An event by our id, and what became of it."""
+        with SqliteReader(self.directory) as reader:
+            return reader.find(event_id)
+
     def crash(self) -> None:
         """Go on with the files as a kill at this moment would leave them (what was open stays with the old ones)."""
         dead = self.directory
@@ -67,7 +73,8 @@ class Sqlite:
 
 
 KINDS = [Sqlite]
-"""One class each: ``open`` gives an outbox on the same data each time, ``crash`` loses what a kill would lose."""
+"""One class each: ``open`` gives an outbox on the same data each time, ``crash`` loses what a kill would lose, ``find``
+tells what is known of an event."""
 
 
 def entry(number: int, *owed: str, lane: int | None = None, key: str | None = None, **stated: Any) -> Entry:

@@ -47,7 +47,7 @@ def test_a_full_destination_refuses_what_is_owed_to_it_whole_and_the_others_take
         with pytest.raises(OutboxFull) as refused:
             await box.append([entry(200, "b"), entry(201, "a", "b")])
         assert (refused.value.limit, str(refused.value)) == ("destination_backlog", "the backlog of a is full")
-        assert await box.find("event-200") is None
+        assert kind.find("event-200") is None
         await box.append([entry(202, "b")])
         assert ids(await box.take("b", 99)) == [*map(str, range(number)), "202"]
         await box.settle(settled(await box.take("a", 1)))
@@ -64,7 +64,7 @@ def test_a_full_destination_sheds_what_is_owed_to_it_and_the_others_take_theirs(
         tally = box.ledger().destinations["a"]
         assert (tally.owed, tally.dead, tally.shed, tally.waiting) == (number + 2, 2, 2, number)
         assert (tally.backlog_limit, tally.backlog_full) == (1_000, "shed")
-        found = await box.find("event-200")
+        found = kind.find("event-200")
         assert (found.fates, found.reasons) == ({"a": "dead", "b": "due"}, {"a": "shed"})
         assert ids(await box.take("b", 99)) == [*map(str, range(number)), "200"]
         await box.settle(settled(await box.take("a", 1)))

@@ -299,13 +299,14 @@ class Run:
         before = [seq for seq in (*place.fresh, *place.rows) if seq in place.fresh or not place.rows[seq].held]
         taken = await self.box.take_live(name, limit)
         assert not taken or len(taken) <= limit
-        place.take_live(list(taken), [seq for seq in before if await self.fate_of(seq, name) == "held"])
+        place.take_live(list(taken), [seq for seq in before if self.fate_of(seq, name) == "held"])
         self.in_hand += taken
 
-    async def fate_of(self, seq: int, name: str) -> str:
-        found = await self.box.find(f"event-{seq}")
+    def fate_of(self, seq: int, name: str) -> str:
+        found = self.kind.find(f"event-{seq}")
         assert found is not None
-        return found.fates[name]
+        fate: str = found.fates[name]
+        return fate
 
     async def take_held(self, name: str, limit: int, undue: bool) -> None:
         taken = await self.box.take_held(name, self.kind.clock.now(), limit, undue=undue)
@@ -403,7 +404,7 @@ class Run:
     async def finds(self) -> None:
         """What became of each event, one by one."""
         for seq in range(1, self.count + 1):
-            found = await self.box.find(f"event-{seq}")
+            found = self.kind.find(f"event-{seq}")
             assert found is not None
             fates = {name: place.fate(seq) for name, place in self.places.items()}
             assert found.fates == {name: fate for name, fate in fates.items() if fate}

@@ -24,7 +24,6 @@ from trackgate.outboxes.sqlite_jobs import (
     Condemn,
     DropDead,
     DropWaiting,
-    Find,
     GiveBack,
     Job,
     Move,
@@ -36,9 +35,11 @@ from trackgate.outboxes.sqlite_jobs import (
     Take,
     TakeHeld,
     TakeLive,
+    claim,
     micros,
     moment,
     ready,
+    settled,
 )
 from trackgate.outboxes.sqlite_lock import own
 from trackgate.outboxes.sqlite_reader import SqliteReader
@@ -54,7 +55,7 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from trackgate.model import Clock
-    from trackgate.outbox import Appended, Delivery, Entry, Found, Ledger, Selection, Settlement, Standing
+    from trackgate.outbox import Appended, Delivery, Entry, Ledger, Selection, Settlement, Standing
     from trackgate.outboxes.sqlite_jobs import Answered
     from trackgate.outboxes.sqlite_limits import Limits
 
@@ -170,11 +171,11 @@ class SqliteOutbox:
 
     async def settle(self, settlements: Sequence[Settlement]) -> None:
         if settlements:
-            await self._ask(Settle(self._promise(), list(settlements)))
+            await self._ask(Settle(self._promise(), [settled(one) for one in settlements]))
 
     async def give_back(self, deliveries: Sequence[Delivery]) -> None:
         if deliveries:
-            await self._ask(GiveBack(self._promise(), list(deliveries)))
+            await self._ask(GiveBack(self._promise(), [claim(one) for one in deliveries]))
 
     async def next_due(self, destination: str) -> datetime | None:
         if destination not in self._known.held:
@@ -219,10 +220,6 @@ class SqliteOutbox:
     def ledger(self) -> Ledger:
         ledger = self._known.ledger
         return with_rejected(ledger, self._rejected) if self._rejected else ledger
-
-    async def find(self, event_id: str) -> Found | None:
-        found: Found | None = await self._ask(Find(self._promise(), event_id))
-        return found
 
     async def close(self) -> None:
         if self._closing is None:
@@ -295,7 +292,7 @@ class SqliteOutbox:
         if taken := answer.result():
             unasked = self._loop.create_future()
             unasked.add_done_callback(_seen)
-            self._writer.submit(GiveBack(unasked, taken))
+            self._writer.submit(GiveBack(unasked, [claim(one) for one in taken]))
 
     def _publish(self, answered: Answered) -> None:
         """Called on the writer's thread: one wake-up of the loop for all that a transaction answered."""

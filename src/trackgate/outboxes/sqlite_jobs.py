@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from trackgate.model import EPOCH, Event
-from trackgate.outbox import Delivery, Entry, Ledger, Settlement, Standing
+from trackgate.outbox import Attempt, Delivery, Entry, Fate, Ledger, Settlement, Standing
 
 
 class Row(Struct, frozen=True):
@@ -64,16 +64,35 @@ class TakeHeld(Job, eq=False):
     now: int | None
 
 
+class Claim(Struct, frozen=True):
+    """A delivery that comes back, and what tells whether it is still in the hand that it was given to.
+
+    ``started`` is how many attempts had been started before it was handed out (``Delivery.attempts``).
+    """
+
+    destination: str
+    seq: int
+    held: bool
+    started: int
+
+
+class Settled(Claim, frozen=True):
+    """A delivery that comes back with what became of it: a ``Settlement`` without the event."""
+
+    fate: Fate
+    attempts: tuple[Attempt, ...]
+
+
 class Settle(Job, eq=False):
     """Answered with ``None``."""
 
-    settlements: list[Settlement]
+    settled: list[Settled]
 
 
 class GiveBack(Job, eq=False):
     """Answered with ``None``."""
 
-    deliveries: list[Delivery]
+    claims: list[Claim]
 
 
 class Stand(Job, eq=False):
@@ -120,12 +139,6 @@ class NextDue(Job, eq=False):
     """Answered with microseconds, or ``None``. Changes nothing."""
 
     destination: str
-
-
-class Find(Job, eq=False):
-    """Answered with a ``Found``, or ``None``. Changes nothing."""
-
-    event_id: str
 
 
 class Condemn(Job, eq=False):
@@ -256,6 +269,17 @@ def ready(entry: Entry) -> Row:
         body=body.decode(),
         size=len(body),
     )
+
+
+def claim(delivery: Delivery) -> Claim:
+    """A delivery that comes back untried."""
+    return Claim(delivery.destination, delivery.seq, delivery.held, delivery.attempts)
+
+
+def settled(settlement: Settlement) -> Settled:
+    """A delivery that comes back with its fate."""
+    one = settlement.delivery
+    return Settled(one.destination, one.seq, one.held, one.attempts, settlement.fate, settlement.attempts)
 
 
 def micros(moment: datetime) -> int:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from msgspec import Struct
 
-from trackgate.outbox import Dead, Delivery, Done, Held, Settlement
+from trackgate.outbox import Dead, Done, Held
 from trackgate.outboxes.sqlite_jobs import GiveBack, Settle, micros
 
 if TYPE_CHECKING:
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from trackgate.outboxes.sqlite_books import Account, Books
     from trackgate.outboxes.sqlite_database import Database
+    from trackgate.outboxes.sqlite_jobs import Claim, Settled
 
 RETRIED = frozenset({"retry", "park"})
 """The outcomes of attempts that do not end a delivery."""
@@ -41,14 +42,14 @@ def settle(database: Database, books: Books, jobs: Sequence[Settle | GiveBack], 
         now: microseconds.
 
     """
-    returns = _Returns(books, _in_hand(database, books, _deliveries(jobs)), now)
+    returns = _Returns(books, _in_hand(database, books, _claims(jobs)), now)
     for job in jobs:
         if isinstance(job, GiveBack):
-            for delivery in job.deliveries:
-                returns.give_back(delivery)
+            for one in job.claims:
+                returns.give_back(one)
         else:
-            for settlement in job.settlements:
-                returns.settle(settlement)
+            for one in job.settled:
+                returns.settle(one)
     returns.store(database)
 
 
@@ -68,12 +69,12 @@ class _Returns:
         }
         self._lanes: set[tuple[int, int]] = set()
 
-    def settle(self, settlement: Settlement) -> None:
-        claimed = self._claim(settlement.delivery)
+    def settle(self, settled: Settled) -> None:
+        claimed = self._claim(settled)
         if claimed is None:
             return
         row, account = claimed
-        match settlement.fate:
+        match settled.fate:
             case Done():
                 self._finish(row, account, "delivered")
             case Dead(reason, detail, request):
@@ -82,11 +83,11 @@ class _Returns:
             case Held() as held:
                 self._hold(row, account, held)
             case _:
-                assert_never(settlement.fate)
-        self._record(settlement, row, account)
+                assert_never(settled.fate)
+        self._record(settled, row, account)
 
-    def give_back(self, delivery: Delivery) -> None:
-        claimed = self._claim(delivery)
+    def give_back(self, claim: Claim) -> None:
+        claimed = self._claim(claim)
         if claimed is None:
             return
         row, account = claimed
@@ -105,14 +106,14 @@ class _Returns:
         if self._lanes:
             database.run("order_lanes", rows=sorted(self._lanes), now=self._now)
 
-    def _claim(self, delivery: Delivery) -> tuple[InHand, Account] | None:
+    def _claim(self, claim: Claim) -> tuple[InHand, Account] | None:
         """The row of a delivery, once, if it is still in the hand that it was given to."""
-        row = self._in_hand.get((delivery.destination, delivery.seq))
+        row = self._in_hand.get((claim.destination, claim.seq))
         # Another hand has it since, if it is held now and was not, or was started again.
-        if row is None or bool(row.held) != delivery.held or row.attempts != delivery.attempts + 1:
+        if row is None or bool(row.held) != claim.held or row.attempts != claim.started + 1:
             return None
-        del self._in_hand[delivery.destination, delivery.seq]
-        return row, self._books.accounts[delivery.destination]
+        del self._in_hand[claim.destination, claim.seq]
+        return row, self._books.accounts[claim.destination]
 
     def _finish(self, row: InHand, account: Account, counter: str) -> None:
         self._rows["settle"].append((account.id, row.seq))
@@ -136,30 +137,27 @@ class _Returns:
         if not row.held:
             account.held += 1
 
-    def _record(self, settlement: Settlement, row: InHand, account: Account) -> None:
+    def _record(self, settled: Settled, row: InHand, account: Account) -> None:
         self._rows["record_attempts"].extend(
             (row.seq, account.id, n, micros(one.at), one.duration, one.step, one.outcome, one.reason, one.status,
              one.reply)
-            for n, one in enumerate(settlement.attempts, 1)
+            for n, one in enumerate(settled.attempts, 1)
         )  # fmt: skip
-        if retried := sum(one.outcome in RETRIED for one in settlement.attempts):
+        if retried := sum(one.outcome in RETRIED for one in settled.attempts):
             self._books.count("destination", account.name, "retried", retried)
 
 
-def _deliveries(jobs: Iterable[Settle | GiveBack]) -> Iterable[Delivery]:
+def _claims(jobs: Iterable[Settle | GiveBack]) -> Iterable[Claim]:
     for job in jobs:
-        if isinstance(job, GiveBack):
-            yield from job.deliveries
-        else:
-            yield from (settlement.delivery for settlement in job.settlements)
+        yield from job.claims if isinstance(job, GiveBack) else job.settled
 
 
-def _in_hand(database: Database, books: Books, deliveries: Iterable[Delivery]) -> dict[tuple[str, int], InHand]:
+def _in_hand(database: Database, books: Books, claims: Iterable[Claim]) -> dict[tuple[str, int], InHand]:
     names = {account.id: account.name for account in books.accounts.values()}
     keys = sorted({
-        (books.accounts[delivery.destination].id, delivery.seq)
-        for delivery in deliveries
-        if delivery.destination in books.accounts
+        (books.accounts[claim.destination].id, claim.seq)
+        for claim in claims
+        if claim.destination in books.accounts
     })  # fmt: skip
     rows = database.rows("in_hand", InHand, rows=keys) if keys else []
     return {(names[row.destination], row.seq): row for row in rows}

@@ -12,7 +12,6 @@ from trackgate.outboxes.sqlite_jobs import (
     Append,
     DropDead,
     DropWaiting,
-    Find,
     GiveBack,
     Job,
     Move,
@@ -27,7 +26,6 @@ from trackgate.outboxes.sqlite_jobs import (
     micros,
 )
 from trackgate.outboxes.sqlite_operate import operate
-from trackgate.outboxes.sqlite_reader import find
 from trackgate.outboxes.sqlite_settle import settle
 from trackgate.outboxes.sqlite_take import hand_out
 
@@ -36,9 +34,6 @@ if TYPE_CHECKING:
 
     from trackgate.outboxes.sqlite_books import Books
     from trackgate.outboxes.sqlite_database import Database
-
-READS = Find | NextDue
-"""The jobs that change nothing."""
 
 
 class Terms(Struct, frozen=True):
@@ -79,10 +74,8 @@ def write(database: Database, books: Books, jobs: Sequence[Job], terms: Terms) -
     return answers
 
 
-def read(database: Database, books: Books, job: Find | NextDue) -> Any:
-    """Answer a job that changes nothing."""
-    if isinstance(job, Find):
-        return find(database, job.event_id)
+def next_due(database: Database, books: Books, job: NextDue) -> int | None:
+    """Answer the one job that changes nothing."""
     account = books.accounts.get(job.destination)
     return database.read("next_due", int, destination=account.id) if account else None
 

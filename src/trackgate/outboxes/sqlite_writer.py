@@ -13,9 +13,9 @@ from msgspec.structs import replace
 from trackgate.outbox import OutboxFull, OutboxUnavailable
 from trackgate.outboxes.sqlite_books import Books
 from trackgate.outboxes.sqlite_check import DAMAGE
-from trackgate.outboxes.sqlite_jobs import Answered, Append, Close, Condemn, Job, Snapshot, micros
+from trackgate.outboxes.sqlite_jobs import Answered, Append, Close, Condemn, Job, NextDue, Snapshot, micros
 from trackgate.outboxes.sqlite_sweep import EVERY, Sweep
-from trackgate.outboxes.sqlite_transaction import READS, Terms, read, write
+from trackgate.outboxes.sqlite_transaction import Terms, next_due, write
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -184,14 +184,14 @@ class Writer:
             self._roll_back()
             self._one_by_one(jobs, error)
         else:
-            wrote = not all(isinstance(job, READS) for job in jobs)
+            wrote = not all(isinstance(job, NextDue) for job in jobs)
             seconds = self._clock.monotonic() - started if wrote else None
             self._publish(Answered(answers, self._snapshot(), seconds))
 
     def _transact(self, database: Database, jobs: Sequence[Job]) -> list[tuple[Job, Any]]:
         """Do the jobs, those that change something in one transaction; what fails in a job undoes them all."""
         answers: list[tuple[Job, Any]] = []
-        writes = [job for job in jobs if not isinstance(job, READS)]
+        writes = [job for job in jobs if not isinstance(job, NextDue)]
         if writes:
             now = self._now()
             terms = Terms(self._hand, now, now - int(self._limits.dedupe_window * 1e6), self._refusal)
@@ -200,7 +200,7 @@ class Writer:
             if self._books.stale_oldest and self._clock.monotonic() >= self._next_oldest:
                 self._look_for_oldest(database)
             self._books.write(database)
-        answers += [(job, read(database, self._books, job)) for job in jobs if isinstance(job, READS)]
+        answers += [(job, next_due(database, self._books, job)) for job in jobs if isinstance(job, NextDue)]
         if writes:
             database.commit()
             self._hand += 1  # the end of this one is known: a failure that comes later undoes nothing of it
