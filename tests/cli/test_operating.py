@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -466,45 +467,41 @@ def test_a_data_directory_with_a_long_path_has_its_socket_too(tmp_path):
         assert gateway.stop() == 0
 
 
-def test_ctrl_c_says_what_was_done_and_how_to_go_on(tmp_path):
-    with stage(tmp_path) as its:
+@contextmanager
+def four_dead_being_retried(folder, rate):
+    """A gateway with four dead, and a `dead retry --all` that has just said that the first is due again."""
+    with stage(folder) as its:
         gateway = its.start()
         its.fail(vendor="thrivestack", status=422, times=4)
         for number in range(4):
             send(gateway, number)
-        until(lambda: status(tmp_path)["destinations"]["thrivestack"]["dead"] == 4)
-        command = [sys.executable, "-m", "trackgate", "dead", "retry", "--all", "--rate", "1/h"]
+        until(lambda: status(folder)["destinations"]["thrivestack"]["dead"] == 4)
+        command = [sys.executable, "-m", "trackgate", "dead", "retry", "--all", "--rate", rate]
         with subprocess.Popen(
             [*command, "--config", str(its.config)], stderr=subprocess.PIPE, text=True, env=os.environ
         ) as retrying:
             assert retrying.stderr is not None
             assert retrying.stderr.readline() == "1 of 4 due again ...\n"
-            retrying.send_signal(signal.SIGINT)
-            assert "stopped: 1 due again; the same command does the rest" in retrying.stderr.read()
-        assert retrying.returncode == 1
+            yield gateway, retrying
+
+
+def test_ctrl_c_says_what_was_done_and_how_to_go_on(tmp_path):
+    with four_dead_being_retried(tmp_path, "1/h") as (gateway, retrying):
+        retrying.send_signal(signal.SIGINT)
+        assert "stopped: 1 due again; the same command does the rest" in retrying.stderr.read()
+        assert retrying.wait() == 1
         assert "3 due again" in run(tmp_path, "dead", "retry", "--all")
         until(lambda: status(tmp_path)["destinations"]["thrivestack"]["delivered"] == 4)
         assert gateway.stop() == 0
 
 
 def test_a_gateway_that_ends_amid_a_command_is_told_with_how_to_go_on(tmp_path):
-    with stage(tmp_path) as its:
-        gateway = its.start()
-        its.fail(vendor="thrivestack", status=422, times=4)
-        for number in range(4):
-            send(gateway, number)
-        until(lambda: status(tmp_path)["destinations"]["thrivestack"]["dead"] == 4)
-        command = [sys.executable, "-m", "trackgate", "dead", "retry", "--all", "--rate", "60/min"]
-        with subprocess.Popen(
-            [*command, "--config", str(its.config)], stderr=subprocess.PIPE, text=True, env=os.environ
-        ) as retrying:
-            assert retrying.stderr is not None
-            assert retrying.stderr.readline() == "1 of 4 due again ...\n"
-            gateway.kill()
-            said = retrying.stderr.read()
+    with four_dead_being_retried(tmp_path, "60/min") as (gateway, retrying):
+        gateway.kill()
+        said = retrying.stderr.read()
         assert "the gateway went away before it answered" in said
         assert "the same command does the rest" in said
-        assert retrying.returncode == 1
+        assert retrying.wait() == 1
 
 
 def test_a_file_that_is_no_socket_is_no_gateway(folder):
