@@ -1,4 +1,4 @@
-"""One timer for all the calls of a client: one of the event loop's own for each would cost as much as the call itself."""
+"""One timer for all the calls of a client: a timer of the event loop's for each would cost as much as the call."""
 
 from __future__ import annotations
 
@@ -10,11 +10,16 @@ if TYPE_CHECKING:
 
 
 class Deadlines:
-    """The deadlines that run; for one event loop."""
+    """Those that run.
 
-    def __init__(self) -> None:
+    Args:
+        loop: the one that the calls are made on. Until Python 3.12, to ask which one runs is a system call.
+
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
         self._running: set[Deadline] = set()
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
 
@@ -25,11 +30,10 @@ class Deadlines:
             TimeoutError: from the block, in the place of the cancellation, as ``asyncio.timeout`` does.
 
         """
-        # Asked once: until Python 3.12 each asking is a system call.
-        loop = self._loop = self._loop or asyncio.get_running_loop()
-        task = asyncio.current_task(loop)
-        assert task is not None, "only a task can be cancelled"
-        return Deadline(self, task, seconds, loop.time() + seconds)
+        task = asyncio.current_task(self._loop)
+        if task is None:
+            raise RuntimeError("a deadline needs a task that it can cancel")
+        return Deadline(self, task, seconds, self._loop.time() + seconds)
 
     def begin(self, deadline: Deadline) -> None:
         """It runs."""
@@ -42,14 +46,12 @@ class Deadlines:
         self._running.discard(deadline)
 
     def _set(self, at: float) -> None:
-        assert self._loop is not None
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._loop.call_at(at, self._expire)
         self._timer_at = at
 
     def _expire(self) -> None:
-        assert self._loop is not None
         self._timer = None
         now = self._loop.time()
         late = [deadline for deadline in self._running if deadline.at <= now]
