@@ -33,7 +33,7 @@ def test_each_block_is_cut_off_at_its_own_time_whatever_the_others_have():
     assert simulate(main()) == ["late after 1", "late after 50", "late after 50", "late after 10", 20, 5]
 
 
-def test_those_that_end_in_time_share_a_timer():
+def test_those_that_end_in_time_share_a_timer(monkeypatch):
     async def main() -> int:
         loop = asyncio.get_running_loop()
         deadlines = Deadlines(loop)
@@ -45,7 +45,7 @@ def test_those_that_end_in_time_share_a_timer():
             timers += arguments[1].__name__ == "_expire"
             return set_one(*arguments, **named)
 
-        loop.call_at = counted  # type: ignore[method-assign]
+        monkeypatch.setattr(loop, "call_at", counted)
         for _ in range(100):
             await asyncio.gather(*(ends(deadlines, 60, 1) for _ in range(10)))
         assert await ends(deadlines, 60, 99) == "late after 60"

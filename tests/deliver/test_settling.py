@@ -110,7 +110,7 @@ def test_one_that_failed_holds_its_followers_though_others_are_recorded_with_it(
         await it.until(lambda: it.tally().delivered == 5)
         return stalling.asked, it.upstream.taken()
 
-    failed = []
+    failed: list[str] = []
 
     def rule(_at, _n, user, name):
         if user == "bad" and not failed:

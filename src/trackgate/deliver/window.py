@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     Settle = Callable[[list[Settlement]], Awaitable[None]]
 
 WINDOW = 512
-"""Deliveries that are kept in memory, at most, beyond those in flight and a few live ones."""
+"""Deliveries that are kept in memory, at most, beyond those that were started and a few live ones."""
 
 LIVE_WINDOW = 64
 """Live deliveries that are kept in memory beside them while a backlog drains."""
