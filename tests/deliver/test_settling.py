@@ -182,6 +182,6 @@ def test_a_kill_between_the_replies_and_their_settlement_sends_no_more_twice_tha
             assert it.upstreams[world.THERE].calls == BOUND
             await it.restart(crash=True)
             await it.settled()
-            return it.upstreams[world.THERE].duplicates, await it.lost()
+            return it.upstreams[world.THERE].duplicates, it.lost()
 
     assert simulate(main()) == (BOUND, 0)
