@@ -180,7 +180,7 @@ class Worker:
     # --- sending ----------------------------------------------------------------------------------------------
 
     def _launch(self) -> float:
-        """Start as many deliveries as may be in flight; the seconds until the rate allows more."""
+        """Start as many deliveries as may be; the seconds until the rate allows more."""
         if not self._flows():
             return IDLE
         while (delivery := self._next()) is not None:
@@ -260,15 +260,15 @@ class Worker:
         """They are recorded: what waits behind a held one has to wait in the outbox, and their lanes may go on."""
         settlements = [one.settlement for one in judged]
         held = [one.delivery for one in settlements if isinstance(one.fate, Held) and not one.fate.aside]
-        self._window.timer.stale |= any(one.delivery.held or isinstance(one.fate, Held) for one in settlements)
+        timer = self._window.timer
         try:
             await self._window.hold_followers(held)
         finally:
+            timer.stale |= any(one.delivery.held or isinstance(one.fate, Held) for one in settlements)
             for one in settlements:
                 self._window.lanes.release(one.delivery)
             self._probed.set()
-            self._launch()
-            if self._window.timer.stale or self._window.timer.seconds() <= 0 or not self._health.up:
+            if self._launch() < IDLE or timer.stale or timer.seconds() <= 0 or not self._health.up:
                 self._news.set()
 
     def _moment(self) -> Moment:
