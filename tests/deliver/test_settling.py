@@ -185,14 +185,3 @@ def test_a_kill_between_the_replies_and_their_settlement_sends_no_more_twice_tha
             return it.upstreams[world.THERE].duplicates, it.lost()
 
     assert simulate(main()) == (BOUND, 0)
-
-
-def test_one_lane_alone_uses_a_rate_up(tmp_path):
-    """Its next may go when the last is recorded, and then only the rate is waited for."""
-
-    async def main(it):
-        await it.put(*["u"] * 20)
-        await it.until(lambda: it.tally().delivered == 20)
-        return it.clock.monotonic()
-
-    assert run(tmp_path, main, always(OK), rate=2.0)[0] < 12
