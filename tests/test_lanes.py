@@ -81,7 +81,7 @@ def test_drain_takes_out_what_waits_and_leaves_what_flies():
     flying = lanes.start()
     assert {each.seq for each in lanes.drain()} == {2, 3}
     assert len(lanes) == 0
-    assert lanes.in_flight == 1
+    assert lanes.busy == 1
     lanes.release(flying)
     assert lanes.start() is None
 
@@ -123,7 +123,7 @@ def test_every_delivery_goes_once_and_each_lane_in_order(users, rng):
     while len(lanes) or flying:
         while (started := lanes.start()) is not None:
             flying.append(started)
-        assert len({each.lane for each in flying}) == len(flying) == lanes.in_flight
+        assert len({each.lane for each in flying}) == len(flying) == lanes.busy
         ended = flying.pop(rng.randrange(len(flying)))
         order.append(ended)
         lanes.release(ended)

@@ -125,9 +125,7 @@ def carry(
 
     """
     properties = dict(event.properties)
-    for pattern, key, value in _untold(event, native, notes):
-        if pattern not in names:
-            continue
+    for pattern, key, value in _untold(event, names.keys() - native, notes):
         subject, stated = _subject(pattern), _place(pattern, key)
         name = _place(names[pattern], key)
         if name in properties:
@@ -140,9 +138,8 @@ def carry(
 
 def leave(event: Event, native: Collection[str], notes: list[Note]) -> None:
     """Note as dropped whatever ``carry`` would have carried: for calls with no room for it (a user's profile)."""
-    for pattern, key, _ in _untold(event, native, notes):
-        if pattern in CARRIED:
-            notes.append(Note(_subject(pattern), "dropped", _place(pattern, key)))
+    for pattern, key, _ in _untold(event, CARRIED.keys() - native, notes):
+        notes.append(Note(_subject(pattern), "dropped", _place(pattern, key)))
 
 
 def time_of(event: Event, notes: list[Note]) -> datetime:
@@ -192,13 +189,13 @@ def flatten(properties: dict[str, Any], notes: list[Note], *, nulls: bool) -> di
     return flat
 
 
-def _untold(event: Event, native: Collection[str], notes: list[Note]) -> list[tuple[str, str, Any]]:
-    """What the caller stated, less what the dialect has a field for and what the notes already speak of."""
+def _untold(event: Event, patterns: Collection[str], notes: list[Note]) -> list[tuple[str, str, Any]]:
+    """What the caller stated of these patterns, less what the notes already speak of."""
     told = {note.field for note in notes}
     return [
         (pattern, key, value)
         for pattern, key, value in _stated(event)
-        if pattern not in native and _place(pattern, key) not in told
+        if pattern in patterns and _place(pattern, key) not in told
     ]
 
 

@@ -64,8 +64,8 @@ class Lanes:
         return self._live
 
     @property
-    def in_flight(self) -> int:
-        """How many lanes have a call in flight."""
+    def busy(self) -> int:
+        """How many lanes have a delivery that was started and is not settled."""
         return len(self._busy)
 
     def add(self, deliveries: Iterable[Delivery]) -> None:

@@ -14,6 +14,8 @@ from trackgate.model import Call, Fault, Reply
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from trackgate.clients.deadlines import Deadline
+
 CALL = Call(url="http://127.0.0.1:1/v1/track", headers={"authorization": "Token k"}, body=b"{}")
 
 
@@ -27,7 +29,7 @@ class Stub(Engine):
         self._act = act
         self._end = end
 
-    async def exchange(self, call: Call, headers: dict[str, str], deadline: float, reading: Reading) -> None:
+    async def exchange(self, call: Call, headers: dict[str, str], deadline: Deadline, reading: Reading) -> None:
         self._act(reading)
         if self._end is not None:
             raise self._end

@@ -18,7 +18,7 @@ def test_lanes_that_come_to_be_held_are_remembered_only_while_something_is_being
         window = Window("there", outbox, kind.clock, 600.0, outbox.settle)
         await window.fill()
         while delivery := window.lanes.start():
-            await window.hold_followers(delivery)
+            await window.hold_followers([delivery])
             assert not window._overtaken
         await outbox.close()
 

@@ -742,7 +742,7 @@ def test_an_outbox_that_fails_for_a_while_stops_nothing_for_good(tmp_path, verb,
             return failing
 
     async def main(it):
-        it.worker._outbox = it.worker._window._outbox = Failing(it.outbox._inner)
+        it.worker._outbox = it.worker._window._outbox = it.worker._settler._outbox = Failing(it.outbox._inner)
         await it.put("u", "v")
         await it.until(lambda: it.tally().delivered == 2)
         return it.upstream.taken()

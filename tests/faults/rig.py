@@ -14,6 +14,7 @@ from tests.faults.judge import Evidence, Finding, judge
 from tests.faults.oracle import Oracle
 from tests.faults.verdicts import long_form
 from tests.program.running import GUARD, VENDORS, Process, Stage, metrics, until
+from trackgate.deliver.worker import CARRIED
 from trackgate.outboxes.sqlite_reader import SqliteReader
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ class Rig:
         lines = {name: f"concurrency = {concurrency}\n{more.get(name, '')}" for name in VENDORS}
         self.stage = Stage(folder, QUIET + server, **lines)
         self.data = folder / "data"
-        self.concurrency = concurrency
+        self.carried = CARRIED * concurrency * len(VENDORS)
+        """Deliveries that a kill may find in flight, or answered and not settled: so many may come twice."""
         self.driver = Driver(Oracle(seed, workers=workers), workers=workers, rate=rate, timed=timed)
         self.collector = Collector(self.stage.sandbox.url, Oracle(seed, workers=workers), timed=timed)
         self.gateway: Process | None = None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from tests.faults.killed import AT_SIGTERM, ONCE, POINTS
 from tests.faults.rig import rig
-from tests.program.running import GUARD, VENDORS, Process, until
+from tests.program.running import GUARD, Process, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,16 +91,16 @@ def test_nothing_acknowledged_is_lost_by_death_at_any_named_point(tmp_path, long
             die_at(its, name, hit, tmp_path / "mark")
         its.start()
         finding = its.judge(enough=50)
-        in_flight = (1 + len(plan)) * its.concurrency * len(VENDORS)
+        carried = (1 + len(plan)) * its.carried
         verdict(
             test="kill at named points",
             done=f"{len(points)} of {len(POINTS)} points, each proved hit, {len(plan)} deaths,"
             f" {len(its.driver.record.promised)} events acknowledged",
-            held=not finding.wrongs and finding.duplicates <= in_flight,
+            held=not finding.wrongs and finding.duplicates <= carried,
             obligations=finding.obligations,
             lost=len(finding.lost),
             duplicates=finding.duplicates,
-            target=f"lost 0, duplicates <= {in_flight} (in flight at the deaths)",
+            target=f"lost 0, duplicates <= {carried} (carried at the deaths)",
         )
         assert not finding.wrongs
-        assert finding.duplicates <= in_flight
+        assert finding.duplicates <= carried

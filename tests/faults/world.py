@@ -183,7 +183,9 @@ class World:
         self._disk.crash()
         for worker in self.workers.values():
             worker._stopping = True
-        left = [*self._running, *(task for worker in self.workers.values() for task in worker._tasks)]
+        settling = [worker._settler._task for worker in self.workers.values()]
+        calling = [task for worker in self.workers.values() for task in worker._tasks]
+        left = [*self._running, *calling, *filter(None, settling)]
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)

@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import re
 from abc import ABC, abstractmethod
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from trackgate.client import MAX_REPLY
+from trackgate.clients.deadlines import Deadlines
 from trackgate.model import Fault, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from trackgate.clients.deadlines import Deadline
     from trackgate.model import Call, Clock
 
 CONNECTIONS = 256
@@ -79,6 +82,7 @@ class Engine(ABC):
     def __init__(self, clock: Clock, version: str, connections: int) -> None:
         self._clock = clock
         self._closed = False
+        self._deadlines: Deadlines | None = None
         # Ours, not the engine's: a call that is cancelled while it waits must not be sent after all.
         self._slots = asyncio.Semaphore(connections)
         # No compression is asked for and none is undone: a small reply cannot unfold into a large one.
@@ -93,8 +97,9 @@ class Engine(ABC):
         reading = Reading(self._clock)
         fault = Fault("protocol", "the engine gave neither a reply nor a reason")
         try:
-            async with asyncio.timeout(deadline), self._slots:
-                await self.exchange(call, self._outgoing(call), deadline, reading)
+            with self._running().within(deadline) as running:
+                async with self._slots:
+                    await self.exchange(call, self._outgoing(call), running, reading)
         except TimeoutError:
             fault = Fault("timeout", f"no reply within {deadline:g} s")
         except self.failures as error:
@@ -108,12 +113,18 @@ class Engine(ABC):
         self._closed = True
         await self.release()
 
+    def _running(self) -> Deadlines:
+        """The deadlines of the loop that the client is used on, which it may have been made before."""
+        if self._deadlines is None:
+            self._deadlines = Deadlines(asyncio.get_running_loop())
+        return self._deadlines
+
     def _outgoing(self, call: Call) -> dict[str, str]:
         stated = {name: value for name, value in call.headers.items() if name not in _FRAMING}
         return {**self._headers, **stated}
 
     @abstractmethod
-    async def exchange(self, call: Call, headers: dict[str, str], deadline: float, reading: Reading) -> None:
+    async def exchange(self, call: Call, headers: dict[str, str], deadline: Deadline, reading: Reading) -> None:
         """Make the call once and put into ``reading`` what comes back, from the moment that the head is there."""
 
     @abstractmethod
@@ -130,7 +141,7 @@ def unsendable(call: Call) -> str | None:
     if not _is_http(call.url):
         return "the url must be http:// or https:// with a host, and a port up to 65535 if any"
     for name, value in call.headers.items():
-        if not _NAME.fullmatch(name):
+        if not _is_name(name):
             return "a header's name holds a character that HTTP does not allow"
         if not _VALUE.fullmatch(value):
             return (
@@ -140,6 +151,12 @@ def unsendable(call: Call) -> str | None:
     return None
 
 
+@lru_cache
+def _is_name(name: str) -> bool:
+    return _NAME.fullmatch(name) is not None
+
+
+@lru_cache
 def _is_http(url: str) -> bool:
     try:
         parts = urlsplit(url)

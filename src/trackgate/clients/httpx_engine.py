@@ -20,6 +20,7 @@ from trackgate.model import Fault
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from trackgate.clients.deadlines import Deadline
     from trackgate.model import Call, Clock
 
 
@@ -48,7 +49,7 @@ class HttpxClient(Engine):
         )
         self._client.headers.clear()
 
-    async def exchange(self, call: Call, headers: dict[str, str], deadline: float, reading: Reading) -> None:
+    async def exchange(self, call: Call, headers: dict[str, str], deadline: Deadline, reading: Reading) -> None:
         request = self._client.build_request(call.method, call.url, headers=headers, content=call.body)
         response = await self._client.send(request, stream=True)
         try:

@@ -9,6 +9,7 @@ What was found out about it, and is held by the contract tests:
   a ``ConnectError``, and a reply that never comes a ``ConnectTimeoutError``. Its causes do.
 - Cancelling a call before its head came only stops the waiting: the call itself goes on in the background until its
   own timeout, which is therefore always set, to the deadline.
+- A cancellation that meets a finished step is answered with the step's result.
 - A call whose pooled connection turns out closed before hyper took the call up is sent on another one, once: nothing
   of it was written. As soon as a byte may have been written it fails instead.
 - A reply's header that is not UTF-8 makes the whole header map raise; read one by one, only that header is lost.
@@ -17,7 +18,6 @@ What was found out about it, and is held by the contract tests:
 
 from __future__ import annotations
 
-import asyncio
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from pyreqwest.response import Response
 
+    from trackgate.clients.deadlines import Deadline
     from trackgate.model import Call, Clock
 
 
@@ -65,22 +66,22 @@ class PyreqwestClient(Engine):
             .build()
         )
 
-    async def exchange(self, call: Call, headers: dict[str, str], deadline: float, reading: Reading) -> None:
+    async def exchange(self, call: Call, headers: dict[str, str], deadline: Deadline, reading: Reading) -> None:
         if not call.body and call.method != "GET":
             headers["content-length"] = "0"  # left out otherwise
         request = (
             self._client.request(call.method, call.url)
             .headers(headers)
             .body_bytes(call.body)
-            .timeout(timedelta(seconds=deadline))
+            .timeout(timedelta(seconds=deadline.seconds))
             .streamed_read_buffer_limit(0)
             .build_streamed()
         )
         async with request as response:
             reading.begin(response.status, _headers(response))
-            _heed_cancellation()
+            deadline.heed_cancellation()
             while (chunk := await response.body_reader.read_chunk()) is not None:
-                _heed_cancellation()
+                deadline.heed_cancellation()
                 if not reading.feed(bytes(chunk)):
                     return
             reading.finish()
@@ -94,13 +95,6 @@ class PyreqwestClient(Engine):
 
     async def release(self) -> None:
         await self._client.close()
-
-
-def _heed_cancellation() -> None:
-    """Be cancelled, if we were: pyreqwest answers a cancellation that meets a finished step with the step's result."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
 
 
 def _headers(response: Response) -> Iterator[tuple[str, str]]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     Settle = Callable[[list[Settlement]], Awaitable[None]]
 
 WINDOW = 512
-"""Deliveries that are kept in memory, at most, beyond those in flight and a few live ones."""
+"""Deliveries that are kept in memory, at most, beyond those that were started and a few live ones."""
 
 LIVE_WINDOW = 64
 """Live deliveries that are kept in memory beside them while a backlog drains."""
@@ -80,11 +80,11 @@ class Window:
         elif not len(self.lanes) and self._outbox.has_news(self._name):
             await self._bring(self._outbox.take(self._name, 1))
 
-    async def hold_followers(self, delivery: Delivery) -> None:
-        """What memory has behind a held delivery waits behind it in the outbox, and what is just being taken will."""
+    async def hold_followers(self, deliveries: Sequence[Delivery]) -> None:
+        """What memory has behind held deliveries waits behind them in the outbox, and what is just being taken will."""
         if self._overtaken is not None:
-            self._overtaken.add(key_of(delivery))
-        await self._join_held(self.lanes.followers(delivery))
+            self._overtaken.update(map(key_of, deliveries))
+        await self._join_held([one for delivery in deliveries for one in self.lanes.followers(delivery)])
 
     def hungry(self) -> bool:
         """Whether memory has room enough to be worth a look into the log."""

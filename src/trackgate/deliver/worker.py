@@ -5,20 +5,21 @@ from __future__ import annotations
 import asyncio
 import random
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from trackgate.deliver.pace import Pace
 from trackgate.deliver.send import Tried
+from trackgate.deliver.settling import STORAGE_PAUSE, Judged, Settler
 from trackgate.deliver.window import Window
 from trackgate.model import Retry
 from trackgate.outbox import Dead, Delivery, Fate, Held, OutboxError, Settlement, Standing
 from trackgate.retry import Moment, RetryPolicy, aged, at_start, judge
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection, Sequence
 
     from structlog.typing import FilteringBoundLogger
 
@@ -38,13 +39,13 @@ FRESH_LATER = 64
 SHORTEST = 0.001
 """Seconds between two looks, at least."""
 
-STOPPED = {"down": "went_down", "parked": "parked"}
+CARRIED = 4
+"""Deliveries that are carried at once, at most, as a multiple of the calls in flight that are configured: those calls,
+and what was answered and is not settled yet. So many may be sent twice after a ``kill -9``, and at so many a storage
+that does not answer stops the calls."""
 
 IDLE = 60.0
 """Seconds between two looks when nothing calls for one."""
-
-STORAGE_PAUSE = 1.0
-"""Seconds between two tries while the outbox does not answer."""
 
 
 class Plan(Struct, frozen=True, kw_only=True):
@@ -70,11 +71,12 @@ class Worker:
         self._sender = sender
         self._clock = clock
         self._log = log.bind(destination=plan.name)
-        self._metrics = metrics
-        self._window = Window(plan.name, outbox, clock, plan.policy.max_delay, self._settle)
+        self._settler = Settler(plan.name, outbox, clock, self._log, metrics, self._settled)
+        self._window = Window(plan.name, outbox, clock, plan.policy.max_delay, self._settler.settle)
         self._pace = Pace(plan.rate, clock.monotonic())
         self._news = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._calls = 0
         self._stopping = False
         self._fresh_probes = 0
         self._ended = asyncio.Event()
@@ -84,8 +86,8 @@ class Worker:
 
     @property
     def in_flight(self) -> int:
-        """Calls (and settlements) under way."""
-        return self._window.lanes.in_flight
+        """Calls under way."""
+        return self._calls
 
     def wake(self, *, held: bool = False) -> None:
         """There may be something to do; ``held``: among what is held."""
@@ -113,16 +115,14 @@ class Worker:
         self._ended.set()
 
     async def stop(self, grace: float) -> None:
-        """Start nothing more, let what is in flight end within ``grace`` seconds, give the rest back."""
+        """Start nothing more, let the calls in flight end within ``grace`` seconds, give back what was not tried.
+
+        What was answered is settled, for which the storage has as long again.
+        """
         self._stopping = True
         self._news.set()
-        if self._tasks:
-            _, late = await asyncio.wait(self._tasks, timeout=grace)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._ended.wait(), grace)
+        await _end(self._tasks, grace)
+        await _end({asyncio.ensure_future(self._settler.idle()), asyncio.ensure_future(self._ended.wait())}, grace)
         with suppress(OutboxError):
             await self._outbox.give_back(self._window.lanes.drain())
             await self._outbox.stand(self._plan.name, aged(self._health, self._moment()).standing)
@@ -150,8 +150,8 @@ class Worker:
         """While stopped: at the appointed time, one delivery; of a lane that failed and of others by turns."""
         now = self._clock.monotonic()
         wait = max(self._health.probe_at - now, self._pace.wait(now))
-        if self._window.lanes.in_flight:
-            return IDLE  # the end of the call calls for the next look
+        if self._window.lanes.busy:
+            return IDLE  # the settlement of what is under way calls for the next look
         if wait > 0:
             return wait
         self._renew_target()
@@ -164,9 +164,12 @@ class Worker:
     async def _find(self, *, fresh: bool) -> bool:
         """Launch a probe: an event that was never tried, or the held one that waited longest."""
         await self._window.fill_one(fresh=fresh)
-        launched = self._launch_one(fresh=fresh)
-        self._fresh_probes += fresh and launched
-        return launched
+        probe = self._start(fresh=fresh)
+        if probe is None:
+            return False
+        self._fresh_probes += fresh
+        self._open_slot(probe)
+        return True
 
     def _renew_target(self) -> None:
         try:
@@ -177,53 +180,49 @@ class Worker:
     # --- sending ----------------------------------------------------------------------------------------------
 
     def _launch(self) -> float:
-        """Start as many deliveries as may be in flight; the seconds until the rate allows more, if that is why not."""
-        now = self._clock.monotonic()
-        if not self._health.up or self._stopping or self._health.paused_until > now:
+        """Start as many deliveries as may be; the seconds until the rate allows more."""
+        if not self._flows():
             return IDLE
-        while self._window.lanes.in_flight < self._health.slots:
-            wait = self._pace.wait(now)
-            if wait > 0:
-                return wait
-            if not self._launch_one():
-                break
+        while (delivery := self._next()) is not None:
+            self._open_slot(delivery)
         if self._window.wants():
             self._news.set()
-        return IDLE
+        return self._pace.wait(self._clock.monotonic()) or IDLE
 
-    def _launch_one(self, *, fresh: bool = False) -> bool:
+    def _flows(self) -> bool:
+        return self._health.up and not self._stopping and self._health.paused_until <= self._clock.monotonic()
+
+    def _next(self) -> Delivery | None:
+        """Hand out the next delivery, if its call may start now."""
+        if self._calls >= self._health.slots or self._window.lanes.busy >= CARRIED * self._plan.concurrency:
+            return None
+        return self._start() if self._flows() and self._pace.wait(self._clock.monotonic()) <= 0 else None
+
+    def _start(self, *, fresh: bool = False) -> Delivery | None:
         delivery = None if self._stopping else self._window.start(fresh=fresh)
-        if delivery is None:
-            return False
-        self._pace.started()
+        if delivery is not None:
+            self._pace.started()
+            self._calls += 1
+        return delivery
+
+    def _open_slot(self, delivery: Delivery) -> None:
         task = asyncio.create_task(self._deliver(delivery))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return True
 
-    async def _deliver(self, delivery: Delivery) -> None:
-        """One delivery from the call to its settlement; its lane is busy until both are done."""
-        try:
-            tried = await self._try(delivery)
-            delivery = replace(delivery, step=tried.step)
-            before = self._health.standing
-            fate = self._judge(tried, delivery)
-            after = self._health.standing
-            await self._settle([Settlement(delivery=delivery, fate=fate, attempts=tried.attempts)])
-            if isinstance(fate, Held) and not fate.aside:
-                await self._window.hold_followers(delivery)
-            self._window.timer.stale |= delivery.held or isinstance(fate, Held)
-            self._tell(delivery, tried, fate)
-            await self._stand(before, after)
-        finally:
-            self._window.lanes.release(delivery)
-            self._probed.set()
-            if (
-                self._launch() < IDLE
-                or self._window.timer.stale
-                or self._window.timer.seconds() <= 0
-                or not self._health.up
-            ):
+    async def _deliver(self, delivery: Delivery | None) -> None:
+        """Make one call after the other while there is one to make; their lanes are busy until they are settled."""
+        while delivery is not None:
+            try:
+                tried = await self._try(delivery)
+                self._settler.add(self._judge(tried, delivery))
+            except BaseException:
+                self._window.lanes.release(delivery)
+                raise
+            finally:
+                self._calls -= 1
+            delivery = self._next()
+            if self._launch() < IDLE:
                 self._news.set()
 
     async def _try(self, delivery: Delivery) -> Tried:
@@ -233,7 +232,18 @@ class Worker:
             self._log.exception("delivery.stumbled", event_id=delivery.event.id)
             return Tried(Retry("internal_error"), delivery.step)
 
-    def _judge(self, tried: Tried, delivery: Delivery) -> Fate:
+    def _judge(self, tried: Tried, delivery: Delivery) -> Judged:
+        if tried.step != delivery.step:
+            delivery = replace(delivery, step=tried.step)
+        stood = self._health.standing
+        settlement = Settlement(delivery=delivery, fate=self._fate(tried, delivery), attempts=tried.attempts)
+        stands = self._health.standing
+        if self._health.up:
+            self._fresh_probes = 0
+        changed = (stands.state, stands.reason, stands.paused_until) != (stood.state, stood.reason, stood.paused_until)
+        return Judged(settlement=settlement, notes=tried.notes, stood=stood, stands=stands if changed else None)
+
+    def _fate(self, tried: Tried, delivery: Delivery) -> Fate:
         if isinstance(tried.result, Dead):
             return tried.result
         moment = self._moment()
@@ -246,59 +256,29 @@ class Worker:
             return replace(verdict.fate, request=self._sender.shown(tried.call))
         return verdict.fate
 
-    async def _settle(self, settlements: list[Settlement]) -> None:
-        """Record it, however long the outbox takes: what happened upstream cannot be taken back."""
-        while True:
-            try:
-                return await self._outbox.settle(settlements)
-            except OutboxError:
-                await self._clock.sleep(STORAGE_PAUSE)
-            except Exception:  # noqa: BLE001 - what is not settled would be in nobody's hand until the next start
-                self._log.exception("settle.stumbled")
-                await self._clock.sleep(STORAGE_PAUSE)
-
-    async def _stand(self, before: Standing, after: Standing) -> None:
-        """Tell and remember it if an outcome made the destination stand otherwise."""
-        if (after.state, after.reason) != (before.state, before.reason):
-            self._tell_of(before, after)
-        elif after.paused_until == before.paused_until:
-            return
-        with suppress(OutboxError):
-            await self._outbox.stand(self._plan.name, after)
-
-    def _tell_of(self, before: Standing, after: Standing) -> None:
-        if after.state == "up":
-            self._fresh_probes = 0
-            self._log.info("destination.resumed", was=before.state)
-        else:
-            self._log.warning(f"destination.{STOPPED[after.state]}", reason=after.reason, advice=_advice(after))
-
-    def _tell(self, delivery: Delivery, tried: Tried, fate: Fate) -> None:
-        ids = {"event_id": delivery.event.id, "source": delivery.event.source}
-        for attempt in tried.attempts:
-            self._metrics.attempted(self._plan.name, attempt.outcome, attempt.duration)
-            tell = self._log.info if attempt.reason is None else self._log.warning
-            tell(
-                "delivery.attempted",
-                **ids,
-                step=attempt.step,
-                attempt=delivery.attempts + 1,
-                outcome=attempt.outcome,
-                reason=attempt.reason,
-                status=attempt.status,
-                ms=round(attempt.duration * 1000, 1),
-                notes=tried.notes,
-            )
-        if isinstance(fate, Dead):
-            self._log.warning("delivery.died", **ids, reason=fate.reason, detail=fate.detail or None)
-        elif isinstance(fate, Held) and fate.aside and not delivery.aside:
-            self._log.warning("delivery.set_aside", **ids, reason=fate.reason)
+    async def _settled(self, judged: Sequence[Judged]) -> None:
+        """They are recorded: what waits behind a held one has to wait in the outbox, and their lanes may go on."""
+        settlements = [one.settlement for one in judged]
+        held = [one.delivery for one in settlements if isinstance(one.fate, Held) and not one.fate.aside]
+        timer = self._window.timer
+        try:
+            await self._window.hold_followers(held)
+        finally:
+            timer.stale |= any(one.delivery.held or isinstance(one.fate, Held) for one in settlements)
+            for one in settlements:
+                self._window.lanes.release(one.delivery)
+            self._probed.set()
+            if self._launch() < IDLE or timer.stale or timer.seconds() <= 0 or not self._health.up:
+                self._news.set()
 
     def _moment(self) -> Moment:
         return Moment(self._window.timer.now(), self._clock.monotonic(), random.random())  # noqa: S311 - jitter, no secret
 
 
-def _advice(standing: Standing) -> str:
-    if standing.state == "down":
-        return "the upstream does not answer as it should; events wait and are sent when it does"
-    return "look at this destination's key and url; events wait, and a probe finds out by itself when it is mended"
+async def _end(tasks: Collection[asyncio.Task[Any]], grace: float) -> None:
+    """Wait for them for so many seconds; cancel those that have not ended by then."""
+    if tasks:
+        _, late = await asyncio.wait(tasks, timeout=grace)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
