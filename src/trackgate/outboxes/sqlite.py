@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Never, Self
 import apsw
 
 from trackgate.outbox import OutboxUnavailable
-from trackgate.outboxes.sqlite_books import with_rejected
 from trackgate.outboxes.sqlite_check import Check
+from trackgate.outboxes.sqlite_counts import with_rejected
 from trackgate.outboxes.sqlite_database import Database
 from trackgate.outboxes.sqlite_jobs import (
     Append,
@@ -36,8 +36,6 @@ from trackgate.outboxes.sqlite_jobs import (
     TakeHeld,
     TakeLive,
     claim,
-    micros,
-    moment,
     ready,
     settled,
 )
@@ -45,6 +43,7 @@ from trackgate.outboxes.sqlite_lock import own
 from trackgate.outboxes.sqlite_reader import SqliteReader
 from trackgate.outboxes.sqlite_room import Room
 from trackgate.outboxes.sqlite_salvage import make_sound, mark
+from trackgate.outboxes.sqlite_times import micros, moment
 from trackgate.outboxes.sqlite_writer import Writer
 
 if TYPE_CHECKING:
@@ -148,7 +147,7 @@ class SqliteOutbox:
         if self._writer.waiting_bytes() > MOST_WAITING:
             raise OutboxUnavailable("the disk does not keep up with what comes in")
         rows = [ready(entry) for entry in entries]
-        return await self._ask(Append(self._promise(), rows)) if rows else []
+        return await self._ask(Append(self._promise(), rows, sum(row.size for row in rows))) if rows else []
 
     async def take(self, destination: str, limit: int) -> Sequence[Delivery]:
         # A round may bring nothing because all of it had to join what its lanes hold.
@@ -218,7 +217,7 @@ class SqliteOutbox:
             self._flush = self._loop.call_later(WITHIN, self._write_rejected)
 
     def ledger(self) -> Ledger:
-        ledger = self._known.ledger
+        ledger = self._known.counts.ledger
         return with_rejected(ledger, self._rejected) if self._rejected else ledger
 
     async def close(self) -> None:
@@ -249,7 +248,7 @@ class SqliteOutbox:
             return "the outbox is closing"
         if self._known.trouble:
             return self._known.trouble
-        if self._known.ledger.backlog_bytes >= self._limits.max_backlog:
+        if self._known.counts.backlog >= self._limits.max_backlog:
             return "the backlog has reached `server.max_backlog`"
         return "the disk has less than `server.min_free` left" if self._room.short() else None
 

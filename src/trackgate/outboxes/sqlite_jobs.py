@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
-from trackgate.model import EPOCH, Event
-from trackgate.outbox import Attempt, Delivery, Entry, Fate, Ledger, Settlement, Standing
+from trackgate.model import Event
+from trackgate.outbox import Attempt, Delivery, Entry, Fate, Settlement, Standing
+from trackgate.outboxes.sqlite_counts import Counts
+from trackgate.outboxes.sqlite_times import micros
 
 
 class Row(Struct, frozen=True):
@@ -37,9 +38,10 @@ class Job(Struct, eq=False):
 
 
 class Append(Job, eq=False):
-    """Answered with a list of ``Appended``."""
+    """Answered with a list of ``Appended``. ``size`` is the bytes of all events."""
 
     rows: list[Row]
+    size: int
 
 
 class Take(Job, eq=False):
@@ -200,7 +202,7 @@ class Snapshot(Struct, frozen=True):
     until it is salvaged.
     """
 
-    ledger: Ledger
+    counts: Counts
     news: frozenset[str] = frozenset()
     live: frozenset[str] = frozenset()
     held: frozenset[str] = frozenset()
@@ -280,13 +282,3 @@ def settled(settlement: Settlement) -> Settled:
     """A delivery that comes back with its fate."""
     one = settlement.delivery
     return Settled(one.destination, one.seq, one.held, one.attempts, settlement.fate, settlement.attempts)
-
-
-def micros(moment: datetime) -> int:
-    """Whole microseconds since 1970."""
-    return (moment - EPOCH) // timedelta(microseconds=1)
-
-
-def moment(at: int) -> datetime:
-    """The other way round, in UTC."""
-    return EPOCH.astimezone(UTC) + timedelta(microseconds=at)
