@@ -36,7 +36,7 @@ class Account(Struct):
     tail: Tail | None = None
 
 
-class InHand(Struct, array_like=True):
+class InHand(Struct, array_like=True, gc=False):
     """A delivery in somebody's hand. ``attempts`` counts those that were started, this one included."""
 
     destination: int

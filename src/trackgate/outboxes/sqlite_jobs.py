@@ -1,4 +1,8 @@
-"""What the event loop asks of the writer: plain values, and the futures that wait for the answers."""
+"""What the event loop asks of the writer: plain values, and the futures that wait for the answers.
+
+Values of which there are thousands in no time, and which cannot be part of a cycle, are none of the garbage collector's
+business (``gc=False``).
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ from trackgate.outboxes.sqlite_counts import Counts
 from trackgate.outboxes.sqlite_times import micros
 
 
-class Row(Struct, frozen=True):
+class Row(Struct, frozen=True, gc=False):
     """An entry made ready on the event loop, so that whatever is wrong with it fails its own call."""
 
     id: str
@@ -66,7 +70,7 @@ class TakeHeld(Job, eq=False):
     now: int | None
 
 
-class Claim(Struct, frozen=True):
+class Claim(Struct, frozen=True, gc=False):
     """A delivery that comes back, and what tells whether it is still in the hand that it was given to.
 
     ``started`` is how many attempts had been started before it was handed out (``Delivery.attempts``).
@@ -78,7 +82,7 @@ class Claim(Struct, frozen=True):
     started: int
 
 
-class Settled(Claim, frozen=True):
+class Settled(Claim, frozen=True, gc=False):
     """A delivery that comes back with what became of it: a ``Settlement`` without the event."""
 
     fate: Fate
@@ -153,7 +157,7 @@ class Close(Job, eq=False):
     """The last job. Answered with ``None``."""
 
 
-class Handed(Struct, array_like=True):
+class Handed(Struct, array_like=True, gc=False):
     """A delivery as it comes out of the file, its event still as text."""
 
     seq: int

@@ -36,7 +36,7 @@ NEVER = 2**62
 """Microseconds; later than any due time."""
 
 
-class _Next(Struct, array_like=True):
+class _Next(Struct, array_like=True, gc=False):
     """A row of ``next_deliveries``. ``end`` is where the event ends in the log."""
 
     seq: int
@@ -51,7 +51,7 @@ class _Next(Struct, array_like=True):
     crc: int | None
 
 
-class _Waiting(Struct, array_like=True):
+class _Waiting(Struct, array_like=True, gc=False):
     """A row of ``held_deliveries``."""
 
     seq: int
