@@ -226,7 +226,7 @@ class SqliteOutbox:
             self._closing = self._loop.create_future()
             if self._check is not None:
                 await asyncio.to_thread(self._check.close)  # as long as it reads, the log cannot be emptied
-            self._writer.submit(Close(self._closing))
+            self._submit(Close(self._closing))
             await self._closing
             self._writer.join()
             self._let_go()
@@ -259,8 +259,12 @@ class SqliteOutbox:
             raise OutboxUnavailable("the outbox is closing")
         return self._loop.create_future()
 
+    def _submit(self, job: Job) -> None:
+        if self._writer.submit(job) == 1:
+            self._loop.call_soon(self._writer.hand_over)
+
     async def _ask(self, job: Job) -> Any:
-        self._writer.submit(job)
+        self._submit(job)
         return await job.answer
 
     async def _with_dead(self, kind: type[RetryDead | DropDead], selection: Selection, limit: int) -> int:
@@ -277,7 +281,7 @@ class SqliteOutbox:
 
     async def _take(self, job: Take | TakeLive | TakeHeld) -> list[Delivery]:
         """Have deliveries handed out; if whoever asked is gone by then, they are given back."""
-        self._writer.submit(job)
+        self._submit(job)
         try:
             taken: list[Delivery] = await asyncio.shield(job.answer)
         except asyncio.CancelledError:
@@ -291,7 +295,7 @@ class SqliteOutbox:
         if taken := answer.result():
             unasked = self._loop.create_future()
             unasked.add_done_callback(_seen)
-            self._writer.submit(GiveBack(unasked, [claim(one) for one in taken]))
+            self._submit(GiveBack(unasked, [claim(one) for one in taken]))
 
     def _publish(self, answered: Answered) -> None:
         """Called on the writer's thread: one wake-up of the loop for all that a transaction answered."""
@@ -307,7 +311,7 @@ class SqliteOutbox:
         if self._closing is None:  # else the next start looks again
             unasked = self._loop.create_future()
             unasked.add_done_callback(_seen)
-            self._writer.submit(Condemn(unasked, damage))
+            self._submit(Condemn(unasked, damage))
 
     def _hear(self, answered: Answered) -> None:
         self._known = answered.snapshot
@@ -337,7 +341,7 @@ class SqliteOutbox:
             counts = dict(self._rejected)
             written = self._promise()
             written.add_done_callback(lambda answer: self._forget_rejected(counts, answer))
-            self._writer.submit(Reject(written, counts))
+            self._submit(Reject(written, counts))
 
     def _forget_rejected(self, counts: dict[tuple[str, str], int], answer: asyncio.Future[None]) -> None:
         if answer.exception() is None:

@@ -27,9 +27,14 @@ if TYPE_CHECKING:
     from trackgate.outboxes.sqlite_room import Room
 
 MOST_JOBS = 4_096
-"""Requests that share a transaction, at most."""
+"""Requests that share a transaction (and one handful more)."""
 MOST_BYTES = 16 * 2**20
-"""Bytes of new events that share a transaction (and one request more)."""
+"""Bytes of new events that share a transaction (and one handful of requests more)."""
+
+HANDFUL = 32
+"""Requests that are handed to the thread at once, at most. Those of one turn of the event loop go together, since a
+transaction for each of the first few would cost more than their wait; with more of them the thread has work to do while
+the loop goes on."""
 
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 5.0
@@ -80,7 +85,8 @@ class Writer:
         self._publish = publish
         self._say = say
         self._start = micros(clock.now()) - int(clock.monotonic() * 1e6)
-        self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[list[Job]] = queue.SimpleQueue()
+        self._gathered: list[Job] = []
         self._submitted = self._fetched = 0  # bytes, each changed by one thread alone
         self._sweep = Sweep(limits, say)
         self._sweeping = True
@@ -108,11 +114,20 @@ class Writer:
         self._thread.start()
         return known
 
-    def submit(self, job: Job) -> None:
-        """Have a job done in the next transaction. On the loop's thread."""
+    def submit(self, job: Job) -> int:
+        """Have a job done once it is handed over; how many wait for that. On the loop's thread."""
         if isinstance(job, Append):
             self._submitted += job.size
-        self._jobs.put(job)
+        self._gathered.append(job)
+        if len(self._gathered) == HANDFUL:
+            self.hand_over()
+        return len(self._gathered)
+
+    def hand_over(self) -> None:
+        """Have what was submitted done in the next transaction. On the loop's thread."""
+        if self._gathered:
+            self._jobs.put(self._gathered)
+            self._gathered = []
 
     def waiting_bytes(self) -> int:
         """Bytes of new events that no transaction has begun with, also those that nobody waits for any more."""
@@ -144,18 +159,15 @@ class Writer:
         """Everything that waits; empty where it is time for something else."""
         jobs: list[Job] = []
         try:
-            job = self._jobs.get(timeout=self._patience())
-            size = 0
-            while True:
-                jobs.append(job)
-                if isinstance(job, Append):
-                    size += job.size
-                    self._fetched += job.size
-                if len(jobs) == MOST_JOBS or size >= MOST_BYTES:
-                    break
-                job = self._jobs.get_nowait()
+            jobs += self._jobs.get(timeout=self._patience())
+            size = _bytes_of(jobs)
+            while len(jobs) < MOST_JOBS and size < MOST_BYTES:
+                more = self._jobs.get_nowait()
+                jobs += more
+                size += _bytes_of(more)
         except queue.Empty:
             pass
+        self._fetched += _bytes_of(jobs)
         return jobs
 
     def _patience(self) -> float:
@@ -375,6 +387,10 @@ class Writer:
     def _now(self) -> int:
         """Wall-clock time in microseconds that does not jump while we run."""
         return self._start + int(self._clock.monotonic() * 1e6)
+
+
+def _bytes_of(jobs: Sequence[Job]) -> int:
+    return sum(job.size for job in jobs if isinstance(job, Append))
 
 
 def _abandoned(job: Job) -> bool:
