@@ -91,6 +91,7 @@ class SqliteOutbox:
         self._damaged = asyncio.Event()
         self._check: Check | None = None
         self._writer = start(self._publish)
+        self._queue = self._writer.queue
         self._known = self._writer.start()
 
     @classmethod
@@ -144,7 +145,7 @@ class SqliteOutbox:
     # --- the protocol -------------------------------------------------------------------------------------------
 
     async def append(self, entries: Sequence[Entry]) -> Sequence[Appended]:
-        if self._writer.waiting_bytes() > MOST_WAITING:
+        if self._queue.waiting_bytes() > MOST_WAITING:
             raise OutboxUnavailable("the disk does not keep up with what comes in")
         rows = [ready(entry) for entry in entries]
         return await self._ask(Append(self._promise(), rows, sum(row.size for row in rows))) if rows else []
@@ -260,8 +261,8 @@ class SqliteOutbox:
         return self._loop.create_future()
 
     def _submit(self, job: Job) -> None:
-        if self._writer.submit(job) == 1:
-            self._loop.call_soon(self._writer.hand_over)
+        if self._queue.submit(job) == 1:
+            self._loop.call_soon(self._queue.hand_over)
 
     async def _ask(self, job: Job) -> Any:
         self._submit(job)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import queue
 import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from trackgate.outbox import OutboxFull, OutboxUnavailable
 from trackgate.outboxes.sqlite_books import Books
 from trackgate.outboxes.sqlite_check import DAMAGE
 from trackgate.outboxes.sqlite_jobs import Answered, Append, Close, Condemn, Job, NextDue, Snapshot
+from trackgate.outboxes.sqlite_queue import Queue
 from trackgate.outboxes.sqlite_sweep import EVERY, Sweep
 from trackgate.outboxes.sqlite_times import micros
 from trackgate.outboxes.sqlite_transaction import Terms, next_due, write
@@ -25,16 +25,6 @@ if TYPE_CHECKING:
     from trackgate.outboxes.sqlite_database import Database
     from trackgate.outboxes.sqlite_limits import Limits
     from trackgate.outboxes.sqlite_room import Room
-
-MOST_JOBS = 4_096
-"""Requests that share a transaction (and one handful more)."""
-MOST_BYTES = 16 * 2**20
-"""Bytes of new events that share a transaction (and one handful of requests more)."""
-
-HANDFUL = 32
-"""Requests that are handed to the thread at once, at most. Those of one turn of the event loop go together, since a
-transaction for each of the first few would cost more than their wait; with more of them the thread has work to do while
-the loop goes on."""
 
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 5.0
@@ -85,9 +75,7 @@ class Writer:
         self._publish = publish
         self._say = say
         self._start = micros(clock.now()) - int(clock.monotonic() * 1e6)
-        self._jobs: queue.SimpleQueue[list[Job]] = queue.SimpleQueue()
-        self._gathered: list[Job] = []
-        self._submitted = self._fetched = 0  # bytes, each changed by one thread alone
+        self.queue = Queue()
         self._sweep = Sweep(limits, say)
         self._sweeping = True
         self._next_sweep = clock.monotonic()
@@ -114,25 +102,6 @@ class Writer:
         self._thread.start()
         return known
 
-    def submit(self, job: Job) -> int:
-        """Have a job done once it is handed over; how many wait for that. On the loop's thread."""
-        if isinstance(job, Append):
-            self._submitted += job.size
-        self._gathered.append(job)
-        if len(self._gathered) == HANDFUL:
-            self.hand_over()
-        return len(self._gathered)
-
-    def hand_over(self) -> None:
-        """Have what was submitted done in the next transaction. On the loop's thread."""
-        if self._gathered:
-            self._jobs.put(self._gathered)
-            self._gathered = []
-
-    def waiting_bytes(self) -> int:
-        """Bytes of new events that no transaction has begun with, also those that nobody waits for any more."""
-        return self._submitted - self._fetched
-
     def join(self) -> None:
         """Wait for the end, after ``Close`` was answered."""
         self._thread.join()
@@ -142,7 +111,7 @@ class Writer:
     def _run(self) -> None:
         closing: Job | None = None
         while closing is None:
-            jobs = self._wait()
+            jobs = self.queue.fetch(self._patience())
             closing = next((job for job in jobs if isinstance(job, Close)), None)
             jobs = [job for job in jobs if not isinstance(job, Close) and not _abandoned(job)]
             if self._database is None:
@@ -154,21 +123,6 @@ class Writer:
                 self._answer(jobs)
             self._tidy(idle=not jobs)
         self._end(closing)
-
-    def _wait(self) -> list[Job]:
-        """Everything that waits; empty where it is time for something else."""
-        jobs: list[Job] = []
-        try:
-            jobs += self._jobs.get(timeout=self._patience())
-            size = _bytes_of(jobs)
-            while len(jobs) < MOST_JOBS and size < MOST_BYTES:
-                more = self._jobs.get_nowait()
-                jobs += more
-                size += _bytes_of(more)
-        except queue.Empty:
-            pass
-        self._fetched += _bytes_of(jobs)
-        return jobs
 
     def _patience(self) -> float:
         """Seconds until there is something to do without a request."""
@@ -387,10 +341,6 @@ class Writer:
     def _now(self) -> int:
         """Wall-clock time in microseconds that does not jump while we run."""
         return self._start + int(self._clock.monotonic() * 1e6)
-
-
-def _bytes_of(jobs: Sequence[Job]) -> int:
-    return sum(job.size for job in jobs if isinstance(job, Append))
 
 
 def _abandoned(job: Job) -> bool:
