@@ -62,6 +62,9 @@ SHARE_OF_GRACE = 0.45
 OPERATORS = 16
 """Connections to the control socket that are served at a time."""
 
+LOOK_AFTER = 0.2
+"""Seconds from a commit to a look at the ledger: there may be thousands of commits a second, and a look is dear."""
+
 PROBE_PATIENCE = 5.0
 """Seconds that whoever asks for a probe waits beyond the timeout of its call."""
 
@@ -96,6 +99,7 @@ class Gateway:
         self._workers: dict[str, Worker] = {}
         self._phase = "starting"
         self._watch = BacklogWatch()
+        self._looking = False
 
     async def run(self, announce: Callable[[str, str | None], None]) -> None:
         """Serve until a SIGTERM or SIGINT, then drain; ``announce`` hears the addresses once everything listens.
@@ -159,7 +163,7 @@ class Gateway:
         stack.push_async_callback(outbox.close)
         self._metrics = Metrics(outbox.ledger, self._in_flight, self._clock)
         self._meter = Meter(outbox.ledger(), self._clock)
-        outbox.on_append(lambda owed: self._appended(outbox, owed))
+        outbox.on_append(self._appended)
         outbox.on_retry(self._retried)
         return outbox
 
@@ -295,12 +299,20 @@ class Gateway:
 
     def _committed(self, outbox: SqliteOutbox, seconds: float) -> None:
         self._metrics.committed(seconds)
-        self._meter.note(outbox.ledger())
+        if not self._looking:
+            self._looking = True
+            asyncio.get_running_loop().call_later(LOOK_AFTER, self._look, outbox)
 
-    def _appended(self, outbox: Outbox, owed: frozenset[str]) -> None:
-        """After a commit that owes something: wake those who deliver it, and see whether the backlog fills."""
-        for told in self._watch.look(outbox.ledger()):
+    def _look(self, outbox: Outbox) -> None:
+        """A moment after a commit: take a sample for the rates, and see whether the backlog fills."""
+        self._looking = False
+        ledger = outbox.ledger()
+        self._meter.note(ledger)
+        for told in self._watch.look(ledger):
             self._log.warning(BACKLOG_EVENTS[type(told)], **asdict(told))
+
+    def _appended(self, owed: frozenset[str]) -> None:
+        """After a commit that owes something: wake those who deliver it."""
         for name in owed & self._workers.keys():
             self._workers[name].wake()
 

@@ -91,7 +91,7 @@ class Appended(Struct, frozen=True):
     conflict: bool = False
 
 
-class Delivery(Struct, frozen=True, kw_only=True):
+class Delivery(Struct, frozen=True, kw_only=True, gc=False):
     """One event owed to one destination, handed out.
 
     ``attempts`` counts the attempts that were started before (a crash in mid-air counts as one). ``parks`` counts

@@ -368,6 +368,28 @@ def test_a_caller_that_gave_up_waiting_keeps_nothing(kind):
     holds(kind, law)
 
 
+def test_an_event_that_comes_again_beside_others_is_recognised_and_they_are_stored(kind):
+    async def law(box):
+        await box.append([entry(1, "a")])
+        three = await asyncio.gather(*(box.append([entry(n, "a")]) for n in (2, 1, 3)))
+        assert three == [[Appended("event-2")], [Appended("event-1", duplicate=True)], [Appended("event-3")]]
+        assert ids(await box.take("a", 9)) == ["1", "2", "3"]
+        assert box.ledger().sources["web"].duplicate == 1
+
+    holds(kind, law)
+
+
+def test_a_ledger_is_of_one_moment(kind):
+    async def law(box):
+        await box.append([entry(1, "a")])
+        before = box.ledger()
+        await box.append([entry(2, "a")])
+        assert before.destinations["a"].owed == 1
+        assert box.ledger().destinations["a"].owed == 2
+
+    holds(kind, law)
+
+
 # --- settling ---------------------------------------------------------------------------------------------------
 
 

@@ -22,7 +22,7 @@ from tests.made import NOON
 from tests.outboxes.faulty_disk import FaultyDisk, input_output_error, no_space
 from tests.outboxes.kinds import HOUR, Sqlite, entry, ids, settled
 from trackgate.outbox import Attempt, Dead, Held, OutboxFull, OutboxUnavailable, Selection, Settlement, Standing
-from trackgate.outboxes import sqlite, sqlite_room, sqlite_sweep
+from trackgate.outboxes import sqlite, sqlite_database, sqlite_room, sqlite_sweep
 from trackgate.outboxes.sqlite_reader import SqliteReader
 
 if TYPE_CHECKING:
@@ -207,6 +207,18 @@ def test_an_answer_comes_after_the_fsync_and_many_share_one(kind, disk):
         assert sum(commits) == 64
         assert disk.syncs == before + 3 + len(commits)
         assert len(commits) < 64
+        await box.close()
+
+    asyncio.run(run())
+
+
+def test_what_one_turn_of_the_loop_asks_for_shares_a_commit(kind):
+    async def run():
+        box = await kind.open()
+        commits = []
+        box._on_commit = lambda seconds, jobs: commits.append(jobs)
+        await asyncio.gather(*(box.append([entry(n, "a")]) for n in range(20)))
+        assert commits == [20]
         await box.close()
 
     asyncio.run(run())
@@ -580,6 +592,7 @@ def test_an_event_that_a_cursor_will_pass_over_is_swept_with_its_mark(kind):
 def test_the_file_shrinks_after_a_drain_and_nobody_waits_for_it(kind, monkeypatch):
     """Also while somebody reads; what is asked meanwhile is answered between two chunks."""
     monkeypatch.setattr(sqlite_sweep, "SPARE", 16)
+    monkeypatch.setattr(sqlite_database, "CHECKPOINT", 1000)
 
     async def run():
         box = await kind.open()
@@ -587,6 +600,7 @@ def test_the_file_shrinks_after_a_drain_and_nobody_waits_for_it(kind, monkeypatc
         while taken := await box.take("a", 500):
             await box.settle(settled(taken))
         file = kind.directory / FILE
+        assert file.stat().st_size > 2**22
         kind.clock.seconds = 2 * HOUR
 
         async def shrunk():

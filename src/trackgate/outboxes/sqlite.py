@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Never, Self
 import apsw
 
 from trackgate.outbox import OutboxUnavailable
-from trackgate.outboxes.sqlite_books import with_rejected
 from trackgate.outboxes.sqlite_check import Check
+from trackgate.outboxes.sqlite_counts import with_rejected
 from trackgate.outboxes.sqlite_database import Database
 from trackgate.outboxes.sqlite_jobs import (
     Append,
@@ -36,8 +36,6 @@ from trackgate.outboxes.sqlite_jobs import (
     TakeHeld,
     TakeLive,
     claim,
-    micros,
-    moment,
     ready,
     settled,
 )
@@ -45,6 +43,7 @@ from trackgate.outboxes.sqlite_lock import own
 from trackgate.outboxes.sqlite_reader import SqliteReader
 from trackgate.outboxes.sqlite_room import Room
 from trackgate.outboxes.sqlite_salvage import make_sound, mark
+from trackgate.outboxes.sqlite_times import micros, moment
 from trackgate.outboxes.sqlite_writer import Writer
 
 if TYPE_CHECKING:
@@ -92,6 +91,7 @@ class SqliteOutbox:
         self._damaged = asyncio.Event()
         self._check: Check | None = None
         self._writer = start(self._publish)
+        self._queue = self._writer.queue
         self._known = self._writer.start()
 
     @classmethod
@@ -145,10 +145,10 @@ class SqliteOutbox:
     # --- the protocol -------------------------------------------------------------------------------------------
 
     async def append(self, entries: Sequence[Entry]) -> Sequence[Appended]:
-        if self._writer.waiting_bytes() > MOST_WAITING:
+        if self._queue.waiting_bytes() > MOST_WAITING:
             raise OutboxUnavailable("the disk does not keep up with what comes in")
         rows = [ready(entry) for entry in entries]
-        return await self._ask(Append(self._promise(), rows)) if rows else []
+        return await self._ask(Append(self._promise(), rows, sum(row.size for row in rows))) if rows else []
 
     async def take(self, destination: str, limit: int) -> Sequence[Delivery]:
         # A round may bring nothing because all of it had to join what its lanes hold.
@@ -218,7 +218,7 @@ class SqliteOutbox:
             self._flush = self._loop.call_later(WITHIN, self._write_rejected)
 
     def ledger(self) -> Ledger:
-        ledger = self._known.ledger
+        ledger = self._known.counts.ledger
         return with_rejected(ledger, self._rejected) if self._rejected else ledger
 
     async def close(self) -> None:
@@ -227,7 +227,7 @@ class SqliteOutbox:
             self._closing = self._loop.create_future()
             if self._check is not None:
                 await asyncio.to_thread(self._check.close)  # as long as it reads, the log cannot be emptied
-            self._writer.submit(Close(self._closing))
+            self._submit(Close(self._closing))
             await self._closing
             self._writer.join()
             self._let_go()
@@ -249,7 +249,7 @@ class SqliteOutbox:
             return "the outbox is closing"
         if self._known.trouble:
             return self._known.trouble
-        if self._known.ledger.backlog_bytes >= self._limits.max_backlog:
+        if self._known.counts.backlog >= self._limits.max_backlog:
             return "the backlog has reached `server.max_backlog`"
         return "the disk has less than `server.min_free` left" if self._room.short() else None
 
@@ -260,8 +260,12 @@ class SqliteOutbox:
             raise OutboxUnavailable("the outbox is closing")
         return self._loop.create_future()
 
+    def _submit(self, job: Job) -> None:
+        if self._queue.submit(job) == 1:
+            self._loop.call_soon(self._queue.hand_over)
+
     async def _ask(self, job: Job) -> Any:
-        self._writer.submit(job)
+        self._submit(job)
         return await job.answer
 
     async def _with_dead(self, kind: type[RetryDead | DropDead], selection: Selection, limit: int) -> int:
@@ -278,7 +282,7 @@ class SqliteOutbox:
 
     async def _take(self, job: Take | TakeLive | TakeHeld) -> list[Delivery]:
         """Have deliveries handed out; if whoever asked is gone by then, they are given back."""
-        self._writer.submit(job)
+        self._submit(job)
         try:
             taken: list[Delivery] = await asyncio.shield(job.answer)
         except asyncio.CancelledError:
@@ -292,7 +296,7 @@ class SqliteOutbox:
         if taken := answer.result():
             unasked = self._loop.create_future()
             unasked.add_done_callback(_seen)
-            self._writer.submit(GiveBack(unasked, [claim(one) for one in taken]))
+            self._submit(GiveBack(unasked, [claim(one) for one in taken]))
 
     def _publish(self, answered: Answered) -> None:
         """Called on the writer's thread: one wake-up of the loop for all that a transaction answered."""
@@ -308,7 +312,7 @@ class SqliteOutbox:
         if self._closing is None:  # else the next start looks again
             unasked = self._loop.create_future()
             unasked.add_done_callback(_seen)
-            self._writer.submit(Condemn(unasked, damage))
+            self._submit(Condemn(unasked, damage))
 
     def _hear(self, answered: Answered) -> None:
         self._known = answered.snapshot
@@ -338,7 +342,7 @@ class SqliteOutbox:
             counts = dict(self._rejected)
             written = self._promise()
             written.add_done_callback(lambda answer: self._forget_rejected(counts, answer))
-            self._writer.submit(Reject(written, counts))
+            self._submit(Reject(written, counts))
 
     def _forget_rejected(self, counts: dict[tuple[str, str], int], answer: asyncio.Future[None]) -> None:
         if answer.exception() is None:

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from trackgate.outboxes.sqlite_jobs import Handed
-from trackgate.outboxes.sqlite_settle import InHand
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from trackgate.outbox import Delivery
-    from trackgate.outboxes.sqlite_books import Account, Books
+    from trackgate.outboxes.sqlite_accounts import Account
+    from trackgate.outboxes.sqlite_books import Books
     from trackgate.outboxes.sqlite_database import Database
 
 DAMAGED = "damaged"
@@ -59,8 +59,8 @@ def sound(database: Database, books: Books, account: Account, handed: Sequence[H
 
 def _bury(database: Database, books: Books, account: Account, damaged: Sequence[tuple[Handed, str]], now: int) -> None:
     keys = sorted((account.id, one.seq) for one, _ in damaged)
-    waited = {row.seq: row.size for row in database.rows("in_hand", InHand, rows=keys)}
-    database.run("settle", rows=keys)
+    waited = {one.seq: books.in_hand.pop((account.id, one.seq)).size for one, _ in damaged}
+    database.put("settle", keys)
     database.run("bury", rows=[(account.id, one.seq, DAMAGED, detail) for one, detail in damaged], at=now)
     for one, _ in damaged:
         books.count("destination", account.name, "dead")

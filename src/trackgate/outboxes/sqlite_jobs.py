@@ -1,19 +1,24 @@
-"""What the event loop asks of the writer: plain values, and the futures that wait for the answers."""
+"""What the event loop asks of the writer: plain values, and the futures that wait for the answers.
+
+Values of which there are thousands in no time, and which cannot be part of a cycle, are none of the garbage collector's
+business (``gc=False``).
+"""
 
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
-from trackgate.model import EPOCH, Event
-from trackgate.outbox import Attempt, Delivery, Entry, Fate, Ledger, Settlement, Standing
+from trackgate.model import Event
+from trackgate.outbox import Attempt, Delivery, Entry, Fate, Settlement, Standing
+from trackgate.outboxes.sqlite_counts import Counts
+from trackgate.outboxes.sqlite_times import micros
 
 
-class Row(Struct, frozen=True):
+class Row(Struct, frozen=True, gc=False):
     """An entry made ready on the event loop, so that whatever is wrong with it fails its own call."""
 
     id: str
@@ -37,9 +42,10 @@ class Job(Struct, eq=False):
 
 
 class Append(Job, eq=False):
-    """Answered with a list of ``Appended``."""
+    """Answered with a list of ``Appended``. ``size`` is the bytes of all events."""
 
     rows: list[Row]
+    size: int
 
 
 class Take(Job, eq=False):
@@ -64,7 +70,7 @@ class TakeHeld(Job, eq=False):
     now: int | None
 
 
-class Claim(Struct, frozen=True):
+class Claim(Struct, frozen=True, gc=False):
     """A delivery that comes back, and what tells whether it is still in the hand that it was given to.
 
     ``started`` is how many attempts had been started before it was handed out (``Delivery.attempts``).
@@ -76,7 +82,7 @@ class Claim(Struct, frozen=True):
     started: int
 
 
-class Settled(Claim, frozen=True):
+class Settled(Claim, frozen=True, gc=False):
     """A delivery that comes back with what became of it: a ``Settlement`` without the event."""
 
     fate: Fate
@@ -151,7 +157,7 @@ class Close(Job, eq=False):
     """The last job. Answered with ``None``."""
 
 
-class Handed(Struct, array_like=True):
+class Handed(Struct, array_like=True, gc=False):
     """A delivery as it comes out of the file, its event still as text."""
 
     seq: int
@@ -200,7 +206,7 @@ class Snapshot(Struct, frozen=True):
     until it is salvaged.
     """
 
-    ledger: Ledger
+    counts: Counts
     news: frozenset[str] = frozenset()
     live: frozenset[str] = frozenset()
     held: frozenset[str] = frozenset()
@@ -280,13 +286,3 @@ def settled(settlement: Settlement) -> Settled:
     """A delivery that comes back with its fate."""
     one = settlement.delivery
     return Settled(one.destination, one.seq, one.held, one.attempts, settlement.fate, settlement.attempts)
-
-
-def micros(moment: datetime) -> int:
-    """Whole microseconds since 1970."""
-    return (moment - EPOCH) // timedelta(microseconds=1)
-
-
-def moment(at: int) -> datetime:
-    """The other way round, in UTC."""
-    return EPOCH.astimezone(UTC) + timedelta(microseconds=at)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from trackgate.outboxes.sqlite_tail import Tail
 
 if TYPE_CHECKING:
-    from trackgate.outboxes.sqlite_books import Account, Books
+    from trackgate.outboxes.sqlite_accounts import Account
+    from trackgate.outboxes.sqlite_books import Books
     from trackgate.outboxes.sqlite_database import Database
 
 CATCHING_UP = 128

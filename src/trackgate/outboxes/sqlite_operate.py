@@ -12,7 +12,8 @@ from trackgate.outboxes.sqlite_jobs import DropDead, DropWaiting, Move, RetryDea
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from trackgate.outboxes.sqlite_books import Account, Books
+    from trackgate.outboxes.sqlite_accounts import Account
+    from trackgate.outboxes.sqlite_books import Books
     from trackgate.outboxes.sqlite_database import Database
 
 DROPPED = "dropped"
@@ -87,7 +88,7 @@ def _retry(database: Database, books: Books, dead: Sequence[_Dead], now: int) ->
         account.held += 1
     if dead:
         database.run("dig_up", rows=[(one.destination, one.seq) for one in dead])
-        database.run("hand_out", rows=[(one.destination, one.seq, one.lane, one.size, 0, 1, 0) for one in dead])
+        database.put("hand_out", [(one.destination, one.seq, one.lane, one.size, 0, 1, 0) for one in dead])
         database.run("order_lanes", rows=sorted({(one.destination, one.lane) for one in dead}), now=now)
     return len(dead)
 
@@ -158,7 +159,7 @@ def _leave(database: Database, books: Books, account: Account, waiting: Sequence
     account.returned -= sum(not one.held for one in passed)
     books.stale_oldest = True
     if passed:
-        database.run("settle", rows=[(account.id, one.seq) for one in passed])
+        database.put("settle", [(account.id, one.seq) for one in passed])
     if lanes := {(account.id, one.lane) for one in passed if one.held}:
         database.run("order_lanes", rows=sorted(lanes), now=now)
     if fresh:
@@ -202,7 +203,7 @@ def _arrive(database: Database, books: Books, account: Account, waiting: Sequenc
             account.returned += 1
             rows.append((account.id, one.seq, one.lane, one.size, 0, 0, 0))
     if rows:
-        database.run("hand_out", rows=rows)
+        database.put("hand_out", rows)
 
 
 def _lie(database: Database, books: Books, old: Account, new: Account, dead: Sequence[_Owed]) -> None:

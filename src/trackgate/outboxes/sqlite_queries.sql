@@ -1,11 +1,12 @@
--- Every statement of the outbox, by name. Rows go in as one JSON list and come out as one JSON list: a statement is
--- one step, and a step is where a thread gives the interpreter lock away and has to wait for it again.
+-- Every statement of the outbox, by name. A statement is one step for all of its rows: a step is where a thread gives
+-- the interpreter lock away and has to wait for it again. Rows come out as one JSON list, and go in as one, too, or, where
+-- it says {rows}, as bound values (`sqlite_rows`).
 -- (`json()` around a sub-select: on its way out of one, a value can lose that it is JSON and not text.)
 
 -- name: count
 -- Add to counters. Rows: kind, name, counter, n.
 insert into tally (kind, name, counter, n)
-select value ->> 0, value ->> 1, value ->> 2, value ->> 3 from json_each(:rows) where true
+select * from {rows} where column1 is not null
 on conflict (kind, name, counter) do update set n = n + excluded.n;
 
 -- name: tallies
@@ -57,22 +58,21 @@ where true on conflict do nothing;
 -- The ids of all destinations.
 select json_group_array(json_array(id, name, cursor)) from destination;
 
--- name: find_repeats
--- Which of these event ids are stored, and what these callers' keys stood for since `since`. Rows: source, key.
-select json_array(
-    json((select json_group_array(e.id) from json_each(:ids) i cross join event e on e.id = i.value)),
-    json((select json_group_array(json_array(s.source, s.key, lower(hex(s.digest)), s.id))
-     from json_each(:rows) r cross join seen s
-     on s.source = r.value ->> 0 and s.key = r.value ->> 1 and s.at >= :since))
-);
+-- name: find_stored
+-- Which of these event ids are stored.
+select json_group_array(e.id) from json_each(:ids) i cross join event e on e.id = i.value;
+
+-- name: find_seen
+-- What these callers' keys stood for since `since`. Rows: source, key.
+select json_group_array(json_array(s.source, s.key, lower(hex(s.digest)), s.id))
+from json_each(:rows) r cross join seen s
+on s.source = r.value ->> 0 and s.key = r.value ->> 1 and s.at >= :since;
 
 -- name: append_events
 -- Store events. Rows: seq, id, source, lane, received_at, name, size, log_offset, hops, owed, filtered, body,
 -- checksum.
 insert into event (seq, id, source, lane, received_at, name, size, log_offset, hops, owed, filtered, body, crc)
-select value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7,
-    value ->> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12
-from json_each(:rows);
+select * from {rows} where column1 is not null;
 
 -- name: append_seen
 -- Remember callers' keys. Rows: source, key, digest in hex, event id.
@@ -189,8 +189,7 @@ from sized where before < :bytes;
 -- Mark deliveries as handed out, as held (behind their lane, or dead until now), or as returned.
 -- Rows: destination, seq, lane, size, hand, held, attempts.
 insert into unsettled (destination, seq, lane, size, hand, held, attempts)
-select value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6
-from json_each(:rows) where true
+select * from {rows} where column1 is not null
 on conflict (destination, seq) do update
 set hand = excluded.hand, held = excluded.held, attempts = excluded.attempts;
 
@@ -207,15 +206,14 @@ delete from ahead where (destination, seq) in (
 );
 
 -- name: in_hand
--- Those of the deliveries that are in somebody's hand. Rows: destination, seq.
-select json_group_array(json_array(u.destination, u.seq, u.lane, u.size, u.held, u.aside, u.attempts))
-from json_each(:rows) r cross join unsettled u
-on u.destination = r.value ->> 0 and u.seq = r.value ->> 1
-where u.hand <> 0;
+-- The deliveries that are in somebody's hand.
+select json_group_array(json_array(
+    destination, seq, lane, size, json(iif(held, 'true', 'false')), attempts
+)) from unsettled where hand <> 0;
 
 -- name: settle
 -- Forget what is settled for good. Rows: destination, seq.
-delete from unsettled where (destination, seq) in (select value ->> 0, value ->> 1 from json_each(:rows));
+delete from unsettled where (destination, seq) in (select * from {rows});
 
 -- name: bury
 -- Keep the dead, with their reasons. Rows: destination, seq, reason, detail, request, when it was dropped.
@@ -263,10 +261,10 @@ where u.destination = first.destination and u.seq = first.seq;
 -- Record tries. Rows: seq, destination, place among this settlement's, at, duration, step, outcome, reason, status,
 -- reply.
 insert into attempt (seq, destination, n, at, duration, step, outcome, reason, status, reply)
-select value ->> 0, value ->> 1,
-    (value ->> 2) + coalesce((select max(n) from attempt where seq = value ->> 0 and destination = value ->> 1), 0),
-    value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7, value ->> 8, value ->> 9
-from json_each(:rows);
+select column1, column2,
+    column3 + coalesce((select max(n) from attempt where seq = column1 and destination = column2), 0),
+    column4, column5, column6, column7, column8, column9, column10
+from {rows} where column1 is not null;
 
 -- name: stand
 -- Remember how destinations stand. Rows: destination, state, reason, since, up_seconds, paused_at, paused_until.

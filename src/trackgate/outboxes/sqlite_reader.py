@@ -16,7 +16,7 @@ from trackgate.outbox import Attempt, Found, Ledger, OutboxUnavailable, Selectio
 from trackgate.outboxes.sqlite_books import Books
 from trackgate.outboxes.sqlite_checksum import DAMAGED
 from trackgate.outboxes.sqlite_database import Database
-from trackgate.outboxes.sqlite_jobs import micros, moment
+from trackgate.outboxes.sqlite_times import micros, moment
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -204,7 +204,7 @@ class SqliteReader:
         with _reading():
             self._database.begin(write=False)
             try:
-                return Books.load(self._database, policies={}).ledger(limit=0)
+                return Books.load(self._database, policies={}).counts(limit=0).ledger
             finally:
                 self._database.roll_back()
 

@@ -22,10 +22,10 @@ import apsw
 from trackgate.outbox import OutboxUnavailable
 from trackgate.outboxes.sqlite_check import Looked, look
 from trackgate.outboxes.sqlite_database import FILE, Database, sync
-from trackgate.outboxes.sqlite_jobs import micros
 from trackgate.outboxes.sqlite_pages import Pages
 from trackgate.outboxes.sqlite_recount import Salvage, recount
 from trackgate.outboxes.sqlite_shapes import Finds, sort
+from trackgate.outboxes.sqlite_times import micros
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, assert_never
 
-from msgspec import Struct
-
 from trackgate.outbox import Dead, Done, Held
-from trackgate.outboxes.sqlite_jobs import GiveBack, Settle, micros
+from trackgate.outboxes.sqlite_jobs import GiveBack, Settle
+from trackgate.outboxes.sqlite_times import micros
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
-    from trackgate.outboxes.sqlite_books import Account, Books
+    from trackgate.outboxes.sqlite_accounts import Account, InHand
+    from trackgate.outboxes.sqlite_books import Books
     from trackgate.outboxes.sqlite_database import Database
     from trackgate.outboxes.sqlite_jobs import Claim, Settled
 
 RETRIED = frozenset({"retry", "park"})
 """The outcomes of attempts that do not end a delivery."""
-
-
-class InHand(Struct, array_like=True):
-    """A row of ``in_hand``."""
-
-    destination: int
-    seq: int
-    lane: int
-    size: int
-    held: int
-    aside: int
-    attempts: int
 
 
 def settle(database: Database, books: Books, jobs: Sequence[Settle | GiveBack], now: int) -> None:
@@ -42,7 +31,7 @@ def settle(database: Database, books: Books, jobs: Sequence[Settle | GiveBack], 
         now: microseconds.
 
     """
-    returns = _Returns(books, _in_hand(database, books, _claims(jobs)), now)
+    returns = _Returns(books, now)
     for job in jobs:
         if isinstance(job, GiveBack):
             for one in job.claims:
@@ -56,17 +45,15 @@ def settle(database: Database, books: Books, jobs: Sequence[Settle | GiveBack], 
 class _Returns:
     """What came back in one transaction."""
 
-    def __init__(self, books: Books, in_hand: dict[tuple[str, int], InHand], now: int) -> None:
+    def __init__(self, books: Books, now: int) -> None:
         self._books = books
-        self._in_hand = in_hand
         self._now = now
-        self._rows: dict[str, list[tuple[object, ...]]] = {
-            "settle": [],
-            "bury": [],
-            "hold": [],
-            "give_back": [],
-            "record_attempts": [],
-        }
+        self._settled: list[tuple[object, ...]] = []
+        self._attempts: list[tuple[object, ...]] = []
+        self._buried: list[tuple[object, ...]] = []
+        self._held: list[tuple[object, ...]] = []
+        self._given_back: list[tuple[object, ...]] = []
+        self._ended: Counter[tuple[str, str]] = Counter()
         self._lanes: set[tuple[int, int]] = set()
 
     def settle(self, settled: Settled) -> None:
@@ -79,7 +66,7 @@ class _Returns:
                 self._finish(row, account, "delivered")
             case Dead(reason, detail, request):
                 self._finish(row, account, "dead")
-                self._rows["bury"].append((account.id, row.seq, reason, detail, request, None))
+                self._buried.append((account.id, row.seq, reason, detail, request, None))
             case Held() as held:
                 self._hold(row, account, held)
             case _:
@@ -96,29 +83,36 @@ class _Returns:
             if account.tail is not None:
                 account.tail.given_back.add(row.lane)
                 account.tail.returned = True
-        self._rows["give_back"].append((account.id, row.seq))
+        self._given_back.append((account.id, row.seq))
 
     def store(self, database: Database) -> None:
-        for name, rows in self._rows.items():
-            if rows:
-                more = {"at": self._now} if name == "bury" else {}
-                database.run(name, rows=rows, **more)
+        for (name, counter), number in self._ended.items():
+            self._books.count("destination", name, counter, number)
+        database.put("settle", self._settled)
+        database.put("record_attempts", self._attempts)
+        if self._buried:
+            database.run("bury", rows=self._buried, at=self._now)
+        if self._held:
+            database.run("hold", rows=self._held)
+        if self._given_back:
+            database.run("give_back", rows=self._given_back)
         if self._lanes:
             database.run("order_lanes", rows=sorted(self._lanes), now=self._now)
 
     def _claim(self, claim: Claim) -> tuple[InHand, Account] | None:
         """The row of a delivery, once, if it is still in the hand that it was given to."""
-        row = self._in_hand.get((claim.destination, claim.seq))
+        account = self._books.accounts.get(claim.destination)
+        row = None if account is None else self._books.in_hand.get((account.id, claim.seq))
         # Another hand has it since, if it is held now and was not, or was started again.
-        if row is None or bool(row.held) != claim.held or row.attempts != claim.started + 1:
+        if account is None or row is None or row.held != claim.held or row.attempts != claim.started + 1:
             return None
-        del self._in_hand[claim.destination, claim.seq]
-        return row, self._books.accounts[claim.destination]
+        del self._books.in_hand[account.id, claim.seq]
+        return row, account
 
     def _finish(self, row: InHand, account: Account, counter: str) -> None:
-        self._rows["settle"].append((account.id, row.seq))
-        self._books.count("destination", account.name, counter)
-        self._books.count("destination", account.name, "waiting_bytes", -row.size)
+        self._settled.append((account.id, row.seq))
+        self._ended[account.name, counter] += 1
+        self._ended[account.name, "waiting_bytes"] -= row.size
         self._books.stale_oldest = True
         account.unsettled -= 1
         account.bytes -= row.size
@@ -130,7 +124,7 @@ class _Returns:
         due = None if held.due is None else micros(held.due)
         if held.aside and due is None:
             due = self._now
-        self._rows["hold"].append((
+        self._held.append((
             account.id, row.seq, due, held.attempts, held.parks, held.since, held.step, int(held.aside), held.reason,
         ))  # fmt: skip
         self._lanes.add((account.id, row.lane))
@@ -138,26 +132,9 @@ class _Returns:
             account.held += 1
 
     def _record(self, settled: Settled, row: InHand, account: Account) -> None:
-        self._rows["record_attempts"].extend(
-            (row.seq, account.id, n, micros(one.at), one.duration, one.step, one.outcome, one.reason, one.status,
-             one.reply)
-            for n, one in enumerate(settled.attempts, 1)
-        )  # fmt: skip
-        if retried := sum(one.outcome in RETRIED for one in settled.attempts):
-            self._books.count("destination", account.name, "retried", retried)
-
-
-def _claims(jobs: Iterable[Settle | GiveBack]) -> Iterable[Claim]:
-    for job in jobs:
-        yield from job.claims if isinstance(job, GiveBack) else job.settled
-
-
-def _in_hand(database: Database, books: Books, claims: Iterable[Claim]) -> dict[tuple[str, int], InHand]:
-    names = {account.id: account.name for account in books.accounts.values()}
-    keys = sorted({
-        (books.accounts[claim.destination].id, claim.seq)
-        for claim in claims
-        if claim.destination in books.accounts
-    })  # fmt: skip
-    rows = database.rows("in_hand", InHand, rows=keys) if keys else []
-    return {(names[row.destination], row.seq): row for row in rows}
+        for n, one in enumerate(settled.attempts, 1):
+            self._attempts.append((
+                row.seq, account.id, n, micros(one.at), one.duration, one.step, one.outcome, one.reason, one.status,
+                one.reply,
+            ))  # fmt: skip
+            self._ended[account.name, "retried"] += one.outcome in RETRIED

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import apsw
 from msgspec import Struct
 
+from trackgate.outboxes.sqlite_accounts import InHand
 from trackgate.outboxes.sqlite_checksum import sound
 from trackgate.outboxes.sqlite_jobs import Handed, Take, TakeHeld, TakeLive
 from trackgate.outboxes.sqlite_live import find_live, is_backlog
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from trackgate.outbox import Delivery
-    from trackgate.outboxes.sqlite_books import Account, Books
+    from trackgate.outboxes.sqlite_accounts import Account
+    from trackgate.outboxes.sqlite_books import Books
     from trackgate.outboxes.sqlite_database import Database
 
 MAX_BYTES = 4 * 2**20
@@ -34,7 +36,7 @@ NEVER = 2**62
 """Microseconds; later than any due time."""
 
 
-class _Next(Struct, array_like=True):
+class _Next(Struct, array_like=True, gc=False):
     """A row of ``next_deliveries``. ``end`` is where the event ends in the log."""
 
     seq: int
@@ -49,7 +51,7 @@ class _Next(Struct, array_like=True):
     crc: int | None
 
 
-class _Waiting(Struct, array_like=True):
+class _Waiting(Struct, array_like=True, gc=False):
     """A row of ``held_deliveries``."""
 
     seq: int
@@ -98,7 +100,7 @@ def _taken(
     database: Database, books: Books, account: Account, job: Take | TakeLive | TakeHeld, hand: int, now: int
 ) -> list[Handed]:
     if isinstance(job, TakeHeld):
-        return _take_held(database, account, job, hand)
+        return _take_held(database, books, account, job, hand)
     take = _take_live if isinstance(job, TakeLive) else _take
     return take(database, books, account, job.limit, hand, now)
 
@@ -150,7 +152,7 @@ def _hand(
         else (account.id, row.seq, row.lane, row.size, hand, 0, row.attempts + 1)
         for row in rows
     ]
-    database.run("hand_out", rows=marks)
+    _mark(database, books, marks)
     # One that came back, or that a move brought, can be older than what its lane holds: then it leads the lane.
     if lanes := {(account.id, row.lane) for row in rows if row.behind == BEFORE}:
         database.run("order_lanes", rows=sorted(lanes), now=now)
@@ -164,6 +166,13 @@ def _hand(
     if not is_backlog(books, account):
         account.tail = None
     return [_untried(row, live=live) for row in rows if not row.behind]
+
+
+def _mark(database: Database, books: Books, marks: Sequence[tuple[int, int, int, int, int, int, int]]) -> None:
+    database.put("hand_out", marks)
+    for destination, seq, lane, size, hand, held, attempts in marks:
+        if hand:
+            books.in_hand[destination, seq] = InHand(destination, seq, lane, size, bool(held), attempts)
 
 
 def _untried(row: _Next, *, live: bool) -> Handed:
@@ -184,7 +193,7 @@ def _untried(row: _Next, *, live: bool) -> Handed:
     )
 
 
-def _take_held(database: Database, account: Account, job: TakeHeld, hand: int) -> list[Handed]:
+def _take_held(database: Database, books: Books, account: Account, job: TakeHeld, hand: int) -> list[Handed]:
     if not account.held:
         return []
     rows = database.rows(
@@ -199,7 +208,7 @@ def _take_held(database: Database, account: Account, job: TakeHeld, hand: int) -
     )
     if rows:
         marks = [(account.id, row.seq, row.lane, row.size, hand, 1, row.attempts + 1) for row in rows]
-        database.run("hand_out", rows=marks)
+        _mark(database, books, marks)
     return [
         Handed(
             row.seq,

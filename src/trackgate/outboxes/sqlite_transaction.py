@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from trackgate.outboxes.sqlite_append import Refusal, append
-from trackgate.outboxes.sqlite_books import REJECTED
+from trackgate.outboxes.sqlite_counts import REJECTED
 from trackgate.outboxes.sqlite_jobs import (
     Append,
     DropDead,
@@ -23,11 +23,11 @@ from trackgate.outboxes.sqlite_jobs import (
     Take,
     TakeHeld,
     TakeLive,
-    micros,
 )
 from trackgate.outboxes.sqlite_operate import operate
 from trackgate.outboxes.sqlite_settle import settle
 from trackgate.outboxes.sqlite_take import hand_out
+from trackgate.outboxes.sqlite_times import micros
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,12 +37,16 @@ if TYPE_CHECKING:
 
 
 class Terms(Struct, frozen=True):
-    """What holds for a transaction: its number, its time and since when callers' keys count (microseconds)."""
+    """What holds for a transaction: its number, its time and since when callers' keys count (microseconds).
+
+    ``anew`` says that some of its events may be stored already.
+    """
 
     hand: int
     now: int
     seen_since: int
     refusal: Refusal
+    anew: bool
 
 
 def write(database: Database, books: Books, jobs: Sequence[Job], terms: Terms) -> list[tuple[Job, Any]]:
@@ -50,28 +54,46 @@ def write(database: Database, books: Books, jobs: Sequence[Job], terms: Terms) -
 
     What comes back goes before what is taken, so that a lane that is held is known to be.
     """
-    appends = [job for job in jobs if isinstance(job, Append)]
-    returns = [job for job in jobs if isinstance(job, Settle | GiveBack)]
-    takes = [job for job in jobs if isinstance(job, Take | TakeLive | TakeHeld)]
-    stands = [job for job in jobs if isinstance(job, Stand)]
-    rejects = [job for job in jobs if isinstance(job, Reject)]
-    answers: list[tuple[Job, Any]] = [(job, None) for job in (*returns, *stands, *rejects)]
+    appends: list[Append] = []
+    returns: list[Settle | GiveBack] = []
+    takes: list[Take | TakeLive | TakeHeld] = []
+    others: list[Job] = []
+    for job in jobs:
+        match job:
+            case Append():
+                appends.append(job)
+            case Settle() | GiveBack():
+                returns.append(job)
+            case Take() | TakeLive() | TakeHeld():
+                takes.append(job)
+            case _:
+                others.append(job)
+    answers: list[tuple[Job, Any]] = [(job, None) for job in returns]
     if appends:
-        stored = append(database, books, appends, terms.refusal, terms.now, terms.seen_since)
+        stored = append(database, books, appends, terms.refusal, terms.now, terms.seen_since, anew=terms.anew)
         answers += zip(appends, stored, strict=True)
     if returns:
         settle(database, books, returns, terms.now)
     if takes:
         answers += zip(takes, hand_out(database, books, takes, terms.hand, terms.now), strict=True)
-    if stands:
-        _stand(database, books, stands)
-    for job in jobs:
-        if isinstance(job, RetryDead | DropDead | Move | DropWaiting):
-            answers.append((job, operate(database, books, job, terms.now)))
-    for job in rejects:
-        for (source, reason), number in job.counts.items():
-            books.count("source", source, REJECTED + reason, number)
+    answers += [(job, _do(database, books, job, terms.now)) for job in others]
     return answers
+
+
+def _do(database: Database, books: Books, job: Job, now: int) -> int | None:
+    """One of the rarer jobs."""
+    match job:
+        case Stand():
+            _stand(database, books, job)
+        case Reject():
+            for (source, reason), number in job.counts.items():
+                books.count("source", source, REJECTED + reason, number)
+        case RetryDead() | DropDead() | Move() | DropWaiting():
+            return operate(database, books, job, now)
+        case _:
+            message = f"{type(job).__name__} is no job for a transaction"
+            raise TypeError(message)
+    return None
 
 
 def next_due(database: Database, books: Books, job: NextDue) -> int | None:
@@ -80,12 +102,10 @@ def next_due(database: Database, books: Books, job: NextDue) -> int | None:
     return database.read("next_due", int, destination=account.id) if account else None
 
 
-def _stand(database: Database, books: Books, jobs: Sequence[Stand]) -> None:
-    books.enter(database, [job.destination for job in jobs])
-    rows = []
-    for job in jobs:
-        standing, account = job.standing, books.accounts[job.destination]
-        times = [at and micros(at) for at in (standing.since, standing.paused_at, standing.paused_until)]
-        account.standing = standing
-        rows.append((account.id, standing.state, standing.reason, times[0], standing.up_seconds, *times[1:]))
-    database.run("stand", rows=rows)
+def _stand(database: Database, books: Books, job: Stand) -> None:
+    books.enter(database, [job.destination])
+    standing, account = job.standing, books.accounts[job.destination]
+    times = [at and micros(at) for at in (standing.since, standing.paused_at, standing.paused_until)]
+    account.standing = standing
+    row = (account.id, standing.state, standing.reason, times[0], standing.up_seconds, *times[1:])
+    database.run("stand", rows=[row])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import queue
 import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -13,8 +12,10 @@ from msgspec.structs import replace
 from trackgate.outbox import OutboxFull, OutboxUnavailable
 from trackgate.outboxes.sqlite_books import Books
 from trackgate.outboxes.sqlite_check import DAMAGE
-from trackgate.outboxes.sqlite_jobs import Answered, Append, Close, Condemn, Job, NextDue, Snapshot, micros
+from trackgate.outboxes.sqlite_jobs import Answered, Append, Close, Condemn, Job, NextDue, Snapshot
+from trackgate.outboxes.sqlite_queue import Queue
 from trackgate.outboxes.sqlite_sweep import EVERY, Sweep
+from trackgate.outboxes.sqlite_times import micros
 from trackgate.outboxes.sqlite_transaction import Terms, next_due, write
 
 if TYPE_CHECKING:
@@ -24,11 +25,6 @@ if TYPE_CHECKING:
     from trackgate.outboxes.sqlite_database import Database
     from trackgate.outboxes.sqlite_limits import Limits
     from trackgate.outboxes.sqlite_room import Room
-
-MOST_JOBS = 4_096
-"""Requests that share a transaction, at most."""
-MOST_BYTES = 16 * 2**20
-"""Bytes of new events that share a transaction (and one request more)."""
 
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 5.0
@@ -79,8 +75,7 @@ class Writer:
         self._publish = publish
         self._say = say
         self._start = micros(clock.now()) - int(clock.monotonic() * 1e6)
-        self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
-        self._submitted = self._fetched = 0  # bytes, each changed by one thread alone
+        self.queue = Queue()
         self._sweep = Sweep(limits, say)
         self._sweeping = True
         self._next_sweep = clock.monotonic()
@@ -107,15 +102,6 @@ class Writer:
         self._thread.start()
         return known
 
-    def submit(self, job: Job) -> None:
-        """Have a job done in the next transaction. On the loop's thread."""
-        self._submitted += _bytes_of(job)
-        self._jobs.put(job)
-
-    def waiting_bytes(self) -> int:
-        """Bytes of new events that no transaction has begun with, also those that nobody waits for any more."""
-        return self._submitted - self._fetched
-
     def join(self) -> None:
         """Wait for the end, after ``Close`` was answered."""
         self._thread.join()
@@ -125,7 +111,7 @@ class Writer:
     def _run(self) -> None:
         closing: Job | None = None
         while closing is None:
-            jobs = self._wait()
+            jobs = self.queue.fetch(self._patience())
             closing = next((job for job in jobs if isinstance(job, Close)), None)
             jobs = [job for job in jobs if not isinstance(job, Close) and not _abandoned(job)]
             if self._database is None:
@@ -137,20 +123,6 @@ class Writer:
                 self._answer(jobs)
             self._tidy(idle=not jobs)
         self._end(closing)
-
-    def _wait(self) -> list[Job]:
-        """Everything that waits; empty where it is time for something else."""
-        jobs: list[Job] = []
-        try:
-            jobs.append(self._jobs.get(timeout=self._patience()))
-            size = 0
-            while len(jobs) < MOST_JOBS and size < MOST_BYTES:
-                size += _bytes_of(jobs[-1])
-                jobs.append(self._jobs.get_nowait())
-        except queue.Empty:
-            pass
-        self._fetched += sum(map(_bytes_of, jobs))
-        return jobs
 
     def _patience(self) -> float:
         """Seconds until there is something to do without a request."""
@@ -164,19 +136,23 @@ class Writer:
             at = min(at, self._next_oldest)
         return max(at - now, 0.0)
 
-    def _answer(self, jobs: Sequence[Job]) -> None:
+    def _answer(self, jobs: Sequence[Job], *, anew: bool = False) -> None:
+        """Do them, and publish what came of it; ``anew``: some of the events may be stored already."""
         if self._database is None:
             self._publish(Answered([(job, self._unavailable()) for job in jobs], self._snapshot()))
             return
         started = self._clock.monotonic()
         try:
-            answers = self._transact(self._database, jobs)
+            answers = self._transact(self._database, jobs, anew=anew)
         except apsw.FullError:
             self._roll_back()
             self._ran_out(jobs)
         except _OWN_FAULTS as error:
             self._roll_back()
-            self._one_by_one(jobs, error)
+            if isinstance(error, apsw.ConstraintError) and not anew:
+                self._answer(jobs, anew=True)  # most likely an event that comes again
+            else:
+                self._one_by_one(jobs, error)
         except apsw.Error as error:
             self._fail(error)
             self._publish(Answered([(job, self._unavailable()) for job in jobs], self._snapshot()))
@@ -184,17 +160,17 @@ class Writer:
             self._roll_back()
             self._one_by_one(jobs, error)
         else:
-            wrote = not all(isinstance(job, NextDue) for job in jobs)
+            wrote = any(not isinstance(job, NextDue) for job in jobs)
             seconds = self._clock.monotonic() - started if wrote else None
             self._publish(Answered(answers, self._snapshot(), seconds))
 
-    def _transact(self, database: Database, jobs: Sequence[Job]) -> list[tuple[Job, Any]]:
+    def _transact(self, database: Database, jobs: Sequence[Job], *, anew: bool) -> list[tuple[Job, Any]]:
         """Do the jobs, those that change something in one transaction; what fails in a job undoes them all."""
         answers: list[tuple[Job, Any]] = []
         writes = [job for job in jobs if not isinstance(job, NextDue)]
         if writes:
             now = self._now()
-            terms = Terms(self._hand, now, now - int(self._limits.dedupe_window * 1e6), self._refusal)
+            terms = Terms(self._hand, now, now - int(self._limits.dedupe_window * 1e6), self._refusal, anew)
             database.begin()
             answers = write(database, self._books, writes, terms)
             if self._books.stale_oldest and self._clock.monotonic() >= self._next_oldest:
@@ -349,6 +325,8 @@ class Writer:
         """As of the last commit: after a failure, until they are loaded anew, the books may hold what never was."""
         if self._database is not None:
             self._committed = self._books.snapshot(self._limits.max_backlog)
+            if self._trouble is None:
+                return self._committed
         return replace(self._committed, trouble=self._trouble, damaged=self._damaged)
 
     def _load(self, database: Database, first: str | None = None, **values: object) -> Books:
@@ -363,10 +341,6 @@ class Writer:
     def _now(self) -> int:
         """Wall-clock time in microseconds that does not jump while we run."""
         return self._start + int(self._clock.monotonic() * 1e6)
-
-
-def _bytes_of(job: Job) -> int:
-    return sum(row.size for row in job.rows) if isinstance(job, Append) else 0
 
 
 def _abandoned(job: Job) -> bool:
