@@ -299,3 +299,34 @@ def test_the_sandbox_wants_an_address():
     said = run("sandbox", "--listen", "nonsense")
     assert said.exit_code == 2
     assert "host:port" in said.output
+
+
+@pytest.mark.parametrize("name", sorted(main.commands))
+def test_a_command_answers_to_the_name_it_is_found_by(name):
+    assert main.commands[name].name == name
+    assert main.commands[name].short_help in run("--help").output
+
+
+def test_a_command_that_is_not_there_is_told_with_the_one_that_is_meant():
+    said = run("serv")
+    assert said.exit_code == 2
+    assert "Did you mean 'serve'?" in said.output
+
+
+@pytest.mark.parametrize(
+    ("command", "spared"),
+    [("serve", {"httpx", "trackgate.cli.control"}), ("health", {"apsw", "httpx", "litestar", "structlog", "uvicorn"})],
+)
+def test_a_command_imports_nothing_that_only_others_need(command, spared):
+    program = f"import sys; from trackgate.cli import main; main.commands['{command}']; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=GUARD)
+    imported = set(done.stdout.split())
+    assert f"trackgate.cli.{command}" in imported
+    assert imported & spared == set()
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1:1", "no-such-host.invalid:80", "a..b:80"])
+def test_health_says_where_nobody_answers(listen):
+    said = run("health", "--listen", listen)
+    assert said.exit_code == 1
+    assert f"nobody answers at http://{listen}/livez: " in said.output

@@ -18,6 +18,14 @@ REPOSITORY = Path(__file__).parents[2]
 BUILD, FINAL = stages((REPOSITORY / "Dockerfile").read_text())
 KEYS = ("web-key", "flywheel-key", "thrivestack-key")
 
+CACHED = """
+import sys
+import trackgate.cli.serve
+specs = [module.__spec__ for module in sys.modules.values() if getattr(module, "__spec__", None)]
+print(*(spec.cached for spec in specs if spec.has_location and spec.cached), sep="\\n")
+"""
+"""Names the bytecode of everything that serving imports."""
+
 
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
@@ -85,6 +93,23 @@ def test_every_file_of_the_package_is_installed(image: Image) -> None:
 def test_bytecode_is_compiled_at_build(image: Image) -> None:
     """Since a read-only root file system lets nothing be compiled later."""
     assert any(image.root.glob("opt/trackgate/lib/python*/site-packages/trackgate/__pycache__/*.pyc"))
+
+
+def test_what_it_imports_of_the_standard_library_is_compiled_at_build_too(image: Image, tmp_path: Path) -> None:
+    """The base image comes without that bytecode; here it is looked for in a folder that was empty."""
+    [line] = [step.rest for step in FINAL if step.word == "RUN" and "trackgate" in step.rest]
+    environment = {**image.environment, "PYTHONPYCACHEPREFIX": str(tmp_path)}
+    subprocess.run(["/bin/sh", "-ec", line], cwd=image.root, env=environment, check=True, timeout=60)
+    cached = subprocess.run(
+        [image.place("/opt/trackgate/bin/python"), "-c", CACHED],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    ).stdout.splitlines()
+    assert any("asyncio" in file for file in cached)
+    assert [file for file in cached if not Path(file).exists()] == []
 
 
 def test_the_shipped_routes_are_refused_off_loopback(image: Image) -> None:

@@ -2,31 +2,60 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
+from collections.abc import Iterator, Mapping
+from pkgutil import resolve_name
 
 import click
 
-from trackgate.cli.check import check
-from trackgate.cli.dead import dead
-from trackgate.cli.destinations import drop, move, resume
-from trackgate.cli.explain import explain
-from trackgate.cli.find import find
-from trackgate.cli.health import health
-from trackgate.cli.sandbox import sandbox
-from trackgate.cli.serve import serve
-from trackgate.cli.status import status
-from trackgate.cli.trying import try_source
+
+class Commands(Mapping[str, click.Command]):
+    """The commands by name, each imported when it is asked for: the gateway's start waits for no other's imports.
+
+    Args:
+        places: name -> ``module:command`` in this package.
+
+    """
+
+    def __init__(self, places: Mapping[str, str]) -> None:
+        self._places = places
+
+    def __getitem__(self, name: str) -> click.Command:
+        command: click.Command = resolve_name(f"{__name__}.{self._places[name]}")
+        return command
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(version("trackgate"), prog_name="trackgate")
+COMMANDS = Commands(
+    {
+        "check": "check:check",
+        "dead": "dead:dead",
+        "drop": "destinations:drop",
+        "explain": "explain:explain",
+        "find": "find:find",
+        "health": "health:health",
+        "move": "destinations:move",
+        "resume": "destinations:resume",
+        "sandbox": "sandbox:sandbox",
+        "serve": "serve:serve",
+        "status": "status:status",
+        "try": "trying:try_source",
+    }
+)
+
+
+@click.group(
+    commands=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(package_name="trackgate", prog_name="trackgate")
 def main() -> None:
     """A durable gateway for the track calls of analytics vendors.
 
     An app sends events in one vendor's format; Trackgate answers as that vendor would, keeps the event on disk, and
     delivers it to every vendor that routes.toml names, in that vendor's own format.
     """
-
-
-for command in (serve, check, sandbox, explain, try_source, health, status, find, dead, resume, move, drop):
-    main.add_command(command)
