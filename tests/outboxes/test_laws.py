@@ -379,17 +379,6 @@ def test_an_event_that_comes_again_beside_others_is_recognised_and_they_are_stor
     holds(kind, law)
 
 
-def test_a_ledger_is_of_one_moment(kind):
-    async def law(box):
-        await box.append([entry(1, "a")])
-        before = box.ledger()
-        await box.append([entry(2, "a")])
-        assert before.destinations["a"].owed == 1
-        assert box.ledger().destinations["a"].owed == 2
-
-    holds(kind, law)
-
-
 # --- settling ---------------------------------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -213,12 +214,35 @@ def test_an_answer_comes_after_the_fsync_and_many_share_one(kind, disk):
 
 
 def test_what_one_turn_of_the_loop_asks_for_shares_a_commit(kind):
+    """Also where the writer's thread has time to begin with the first of it."""
+
+    def slowly(number):
+        time.sleep(0.002)
+        return [entry(number, "a")]
+
     async def run():
         box = await kind.open()
         commits = []
         box._on_commit = lambda seconds, jobs: commits.append(jobs)
-        await asyncio.gather(*(box.append([entry(n, "a")]) for n in range(20)))
+
+        async def append(number):
+            await box.append(slowly(number))
+
+        await asyncio.gather(*(append(number) for number in range(20)))
         assert commits == [20]
+        await box.close()
+
+    asyncio.run(run())
+
+
+def test_a_ledger_that_is_made_late_is_of_its_own_moment(kind):
+    async def run():
+        box = await kind.open()
+        await box.append([entry(1, "a")])
+        counts = box._known.counts
+        await box.append([entry(2, "a")])
+        assert counts.ledger.destinations["a"].owed == 1
+        assert box.ledger().destinations["a"].owed == 2
         await box.close()
 
     asyncio.run(run())

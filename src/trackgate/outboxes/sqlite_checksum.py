@@ -59,7 +59,9 @@ def sound(database: Database, books: Books, account: Account, handed: Sequence[H
 
 def _bury(database: Database, books: Books, account: Account, damaged: Sequence[tuple[Handed, str]], now: int) -> None:
     keys = sorted((account.id, one.seq) for one, _ in damaged)
-    waited = {one.seq: books.in_hand.pop((account.id, one.seq)).size for one, _ in damaged}
+    waited = dict(database.rows("sizes_counted", tuple[int, int], rows=keys))
+    for key in keys:
+        del books.in_hand[key]
     database.put("settle", keys)
     database.run("bury", rows=[(account.id, one.seq, DAMAGED, detail) for one, detail in damaged], at=now)
     for one, _ in damaged:

@@ -211,6 +211,11 @@ select json_group_array(json_array(
     destination, seq, lane, size, json(iif(held, 'true', 'false')), attempts
 )) from unsettled where hand <> 0;
 
+-- name: sizes_counted
+-- The sizes by which unsettled deliveries were counted. Rows: destination, seq.
+select json_group_array(json_array(u.seq, u.size)) from json_each(:rows) r cross join unsettled u
+on u.destination = r.value ->> 0 and u.seq = r.value ->> 1;
+
 -- name: settle
 -- Forget what is settled for good. Rows: destination, seq.
 delete from unsettled where (destination, seq) in (select * from {rows});
