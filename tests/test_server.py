@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from trackgate.address import Address
-from trackgate.server import Bounds, Server, address_of, bind
+from trackgate.connection import Bounds
+from trackgate.server import Server, address_of, bind
 
 GUARD = 20
 
