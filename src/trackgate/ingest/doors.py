@@ -100,18 +100,19 @@ def _spoken(doors: Iterable[Door], headers: Mapping[str, str]) -> Vendor | None:
 
 
 def _pick(path: str, doors: Sequence[Door], headers: Mapping[str, str]) -> Door | Turned:
-    shown = [(door, door.source.vendor.credentials(headers)) for door in doors]
-    of_form = [(door, keys) for door, keys in shown if keys]
-    known = [door for door, keys in of_form if door.keys and _matches(door, keys)]
-    if known:
-        return known[0]
-    if len(of_form) == 1 and not of_form[0][0].keys:
-        return of_form[0][0]
+    of_form: list[Door] = []
+    for door in doors:
+        if keys := door.source.vendor.credentials(headers):
+            if door.keys and _matches(door, keys):
+                return door
+            of_form.append(door)
+    if len(of_form) == 1 and not of_form[0].keys:
+        return of_form[0]
     if of_form:
-        vendor = of_form[0][0].source.vendor
-        keyless = [door for door, _ in of_form if not door.keys]
+        vendor = of_form[0].source.vendor
+        keyless = [door for door in of_form if not door.keys]
         problem = _ambiguous(path, keyless) if len(keyless) > 1 and len(keyless) == len(of_form) else _wrong(vendor)
-        return Turned(problem, vendor, of_form[0][0].source.name if len(of_form) == 1 else "")
+        return Turned(problem, vendor, of_form[0].source.name if len(of_form) == 1 else "")
     vendor = doors[0].source.vendor
     if headers.get("authorization", "").strip():
         return Turned(_wrong(vendor), vendor)  # a credential, in the form of none of them
