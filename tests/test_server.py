@@ -81,6 +81,24 @@ def test_a_long_head_that_comes_in_one_piece_is_refused_before_its_call_is_made(
     assert said.startswith(b"HTTP/1.1 431")
 
 
+def test_a_long_head_behind_another_call_is_refused_however_it_is_cut():
+    long = b"POST / HTTP/1.1\r\nhost: x\r\nx-big: " + b"a" * 3000
+
+    async def main():
+        async with serving(header_bytes=4096) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(CALL % b"" + long)
+            said = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n5"), GUARD)  # so that the rest comes by itself
+            writer.write(b"a" * 3000 + b"\r\n\r\n")
+            said += await asyncio.wait_for(reader.read(), GUARD)
+            writer.close()
+            return said
+
+    said = asyncio.run(main())
+    assert said.count(b"HTTP/1.1 200") == 1
+    assert b"HTTP/1.1 431" in said
+
+
 @pytest.mark.parametrize("size", [5_000, 60_000, 900_000])
 def test_a_body_is_no_header_however_it_is_cut(size):
     """The last piece of a body comes with the end of its call, and counts towards no head."""

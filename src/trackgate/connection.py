@@ -74,7 +74,7 @@ class Connection(asyncio.Protocol):
         self._in_headers = True
         self._begun = False  # a head has, and has not ended
         self._unended = 0  # bytes of a head whose end has not come yet
-        self._fields = 0  # bytes of the request line and the header fields that have come
+        self._came = 0  # bytes since before the head began: it is no longer than that
         self._messages = 0  # calls whose last byte has come
         self._refused = False
         self._upgrading = False
@@ -106,15 +106,19 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         messages = self._messages
+        self._came += len(data)
         self._parse(data)
         if not self._in_headers:
+            self._came = 0
             return
-        # Where a call ended in it, it is not all of one head; what began behind that is measured with its fields.
+        # Where a call ended in it, it is not all of one head; what began behind that is measured when it is whole.
         if messages == self._messages:
             self._unended += len(data)
             if self._unended > self._bounds.header_bytes:
                 self._refuse_head()
-        if (self._begun or self._unended) and not self._awaits_head:
+        if not self._begun and not self._unended:
+            self._came = 0
+        elif not self._awaits_head:
             self._awaits_head = True
             self._expect(self._bounds.header_timeout, self._too_slow)
 
@@ -137,24 +141,21 @@ class Connection(asyncio.Protocol):
         self._url = b""
         self._headers = []
         self._waits = False
-        self._fields = 0
         self._in_headers = self._begun = True
         self._awaits_head = False
 
     def on_url(self, url: bytes) -> None:
-        self._fields += len(url)
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._in_headers:  # trailers are not wanted, and must not add up
-            self._fields += len(name) + len(value) + 4
             name = name.lower()
             self._headers.append((name, value))
             if name == b"expect":
                 self._waits = value.lower() == b"100-continue"
 
     def on_headers_complete(self) -> None:
-        if self._fields > self._bounds.header_bytes:
+        if self._came > self._bounds.header_bytes and self._head_size() > self._bounds.header_bytes:
             self._refuse_head()
         self._in_headers = self._begun = self._awaits_head = False
         self._unended = 0
@@ -175,6 +176,9 @@ class Connection(asyncio.Protocol):
         self._exchange.end()
         if not self._calls:
             self._expect(KEEP_ALIVE, self._transport.close)
+
+    def _head_size(self) -> int:
+        return len(self._url) + sum(len(name) + len(value) + 4 for name, value in self._headers)
 
     def _new_parser(self) -> httptools.HttpRequestParser:
         parser = httptools.HttpRequestParser(self)
@@ -288,7 +292,7 @@ class Connection(asyncio.Protocol):
     # --- refusals -----------------------------------------------------------------------------------------------
 
     def _too_slow(self) -> None:
-        if self._unended or self._fields:
+        if self._unended or self._begun:
             self._refuse(408, b"Request Timeout", b"The request's headers did not arrive in time.")
         else:
             self._transport.close()

@@ -32,7 +32,8 @@ class Flow:
     def __init__(self, transport: asyncio.Transport) -> None:
         self.transport = transport
         self._held = False
-        self._full: asyncio.Future[None] | None = None
+        self.full: asyncio.Future[None] | None = None
+        """While the caller does not read what is written."""
 
     def hold(self) -> None:
         """Read no more."""
@@ -48,19 +49,19 @@ class Flow:
 
     def fill(self) -> None:
         """The caller does not read: nothing more is written until ``drain``."""
-        if self._full is None:
-            self._full = asyncio.get_running_loop().create_future()
+        if self.full is None:
+            self.full = asyncio.get_running_loop().create_future()
 
     def drain(self) -> None:
         """There is room again, or nobody is left to write to."""
-        if self._full is not None:
-            self._full.set_result(None)
-            self._full = None
+        if self.full is not None:
+            self.full.set_result(None)
+            self.full = None
 
     async def room(self) -> None:
-        """Wait until the caller reads."""
-        while self._full is not None:
-            await asyncio.shield(self._full)
+        """Wait until the caller reads; only where it is ``full``."""
+        while self.full is not None:
+            await asyncio.shield(self.full)
 
 
 class Exchange:
@@ -182,7 +183,8 @@ class Exchange:
 
     async def send(self, message: Message) -> None:
         """Take the reply's start, then its body in one part or several."""
-        await self._flow.room()
+        if self._flow.full is not None:
+            await self._flow.room()
         if self.gone:
             return
         if message["type"] == "http.response.start" and self._start is None:

@@ -21,7 +21,7 @@ from datetime import UTC, date, datetime
 from enum import Enum
 from functools import partial
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 import msgspec
 import structlog
@@ -174,17 +174,19 @@ def configure(
     return log, writer
 
 
-def _logger(level: Level, say: Callable[[str, str, EventDict], bytes]) -> type[structlog.typing.FilteringBoundLogger]:
-    """structlog's logger with one step in the place of its chain: each event has its line, which has to be cheap.
+def _logger(level: Level, say: Callable[[str, str, EventDict], bytes]) -> type[FilteringBoundLogger]:
+    """Of structlog, with one step in the place of its chain: each event has its line, so a line has to be cheap."""
 
-    What is overridden is there for it (structlog's documentation, "Custom wrappers").
-    """
+    def method(name: str) -> Callable[..., None]:
+        def tell(self: Any, event: str, **facts: Any) -> None:
+            self._logger.write(say(name, event, {**self._context, **facts}))
 
-    class Logger(structlog.make_filtering_bound_logger(level)):  # type: ignore[misc] # a class made at run time
-        def _proxy_to_logger(self, method_name: str, event: str = "", **facts: Any) -> None:
-            self._logger.write(say(method_name, event, {**self._context, **facts}))
+        return tell
 
-    return Logger
+    filtering = structlog.make_filtering_bound_logger(level)
+    levels = ("debug", "info", "warning", "error", "critical")
+    heard = levels[levels.index(level) :]
+    return cast("type[FilteringBoundLogger]", type("Logger", (filtering,), {name: method(name) for name in heard}))
 
 
 def adopt_stdlib(log: FilteringBoundLogger) -> Callable[[], None]:

@@ -71,7 +71,7 @@ class Doors:
             vendor = _spoken(doors, headers) or doors[0].source.vendor
             return Turned(problem, vendor, doors[0].source.name if len(doors) == 1 else "")
         found = self._admit(doors[0], headers) if path in self._own else _pick(path, doors, headers)
-        if isinstance(found, Turned):
+        if isinstance(found, Turned) or found.keys:
             return found
         return _stranger(found, headers) or found
 
@@ -152,8 +152,6 @@ def _ambiguous(path: str, doors: Sequence[Door]) -> Problem:
 
 def _stranger(door: Door, headers: Mapping[str, str]) -> Turned | None:
     """A source without a key is for this machine's programs, not for web pages that a browser here has open."""
-    if door.keys:
-        return None
     origin = headers.get("origin")
     if origin is not None and origin not in door.source.cors:
         words = "This source has no key and takes no call from this Origin; list it under `cors`, or give it a key."
