@@ -1,7 +1,7 @@
 """One HTTP/1.1 connection: a bound on what it costs before its call is read, its calls answered in their order.
 
-It takes the place of uvicorn's protocol class beneath uvicorn's server. Every call passes here, so a connection has one
-timer, which is looked at when it fires and not set anew with each call.
+It takes the place of uvicorn's protocol class beneath uvicorn's server. Every call passes here: what is done for each
+header and each call is little, and what is rare has a method of its own.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from urllib.parse import unquote
 import httptools
 from msgspec import Struct
 
+from trackgate.deadline import Deadline
 from trackgate.exchange import Exchange, Flow
 
 if TYPE_CHECKING:
@@ -78,10 +79,7 @@ class Connection(asyncio.Protocol):
         self._messages = 0  # calls whose last byte has come
         self._refused = False
         self._upgrading = False
-        self._timer: asyncio.TimerHandle | None = None
-        self._fires_at = 0.0
-        self._deadline = 0.0
-        self._otherwise: Callable[[], None] | None = None  # what happens at the deadline; ``None``: there is none
+        self._deadline = Deadline()
         self._awaits_head = False  # the deadline is a head's
 
     # --- the transport ------------------------------------------------------------------------------------------
@@ -92,13 +90,11 @@ class Connection(asyncio.Protocol):
         self._server = _address(transport.get_extra_info("sockname"))
         self._client = _address(transport.get_extra_info("peername"))
         self._state.connections.add(self)  # type: ignore[arg-type] # of uvicorn's own classes
-        self._expect(self._bounds.header_timeout, self._too_slow)
+        self._deadline.set(self._bounds.header_timeout, self._too_slow)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._state.connections.discard(self)  # type: ignore[arg-type] # as above
-        self._otherwise = None
-        if self._timer is not None:
-            self._timer.cancel()
+        self._state.connections.discard(self)
+        self._deadline.close()
         for exchange, _ in self._calls:
             exchange.lose()
         self._flow.drain()
@@ -120,7 +116,7 @@ class Connection(asyncio.Protocol):
             self._came = 0
         elif not self._awaits_head:
             self._awaits_head = True
-            self._expect(self._bounds.header_timeout, self._too_slow)
+            self._deadline.set(self._bounds.header_timeout, self._too_slow)
 
     def pause_writing(self) -> None:
         self._flow.fill()
@@ -159,7 +155,7 @@ class Connection(asyncio.Protocol):
             self._refuse_head()
         self._in_headers = self._begun = self._awaits_head = False
         self._unended = 0
-        self._otherwise = None
+        self._deadline.clear()
         self._upgrading = self._parser.should_upgrade() and self._parser.get_method() != b"CONNECT"
         if not self._refused and not self._upgrading:
             self._take()
@@ -175,7 +171,7 @@ class Connection(asyncio.Protocol):
             return
         self._exchange.end()
         if not self._calls:
-            self._expect(KEEP_ALIVE, self._transport.close)
+            self._deadline.set(KEEP_ALIVE, self._transport.close)
 
     def _head_size(self) -> int:
         return len(self._url) + sum(len(name) + len(value) + 4 for name, value in self._headers)
@@ -260,34 +256,9 @@ class Connection(asyncio.Protocol):
             self._answer(*self._calls[0])
         elif not self._in_headers:
             # Turned away unread: the rest of the body, which goes nowhere, gets as long as headers do.
-            self._expect(self._bounds.header_timeout, self._transport.close)
+            self._deadline.set(self._bounds.header_timeout, self._transport.close)
         elif not self._awaits_head:
-            self._expect(KEEP_ALIVE, self._transport.close)
-
-    # --- the deadline -------------------------------------------------------------------------------------------
-
-    def _expect(self, seconds: float, otherwise: Callable[[], None]) -> None:
-        """Have something happen after so many seconds, unless it is called off (``_otherwise``) or put off by then."""
-        self._deadline = self._loop.time() + seconds
-        self._otherwise = otherwise
-        if self._timer is None or self._deadline < self._fires_at:
-            self._set_timer()
-
-    def _set_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._fires_at = self._deadline
-        self._timer = self._loop.call_at(self._deadline, self._look)
-
-    def _look(self) -> None:
-        self._timer = None
-        if self._otherwise is None:
-            return
-        if self._loop.time() < self._deadline:
-            self._set_timer()
-            return
-        otherwise, self._otherwise = self._otherwise, None
-        otherwise()
+            self._deadline.set(KEEP_ALIVE, self._transport.close)
 
     # --- refusals -----------------------------------------------------------------------------------------------
 

@@ -79,6 +79,7 @@ class Exchange:
 
     __slots__ = (
         "_always",
+        "_begun",
         "_body",
         "_ended",
         "_flow",
@@ -121,17 +122,19 @@ class Exchange:
         self._news = False
         self._waiter: asyncio.Future[None] | None = None
         self._start: Message | None = None
-        self._left: int | None = None  # bytes of the body that the head promised and that are still to come
+        self._begun = False  # the reply's head was written
+        self._left = 0  # bytes of the body that the head promised and that are still to come
 
     async def run(self, app: App) -> None:
         """Have the application answer; where it does not, the caller hears a 500 or its connection ends."""
         try:
             await app(self.scope, self.receive, self.send)
-            if not self.answered and not self.gone:
+            if not self.answered and not self.gone and not self.transport.is_closing():
                 raise RuntimeError("the application returned before its reply was whole")  # noqa: TRY301 - as its own
         except (Exception, asyncio.CancelledError) as error:
             log.error("A call was not answered as it should be.", exc_info=error)
-            if self._start is None:
+            if not self._begun:
+                self._start = None
                 headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"connection", b"close")]
                 await self.send({"type": "http.response.start", "status": 500, "headers": headers})
                 await self.send({"type": "http.response.body", "body": SORRY})
@@ -197,11 +200,12 @@ class Exchange:
 
     def _write(self, start: Message, body: bytes, *, more: bool) -> None:
         data = b""
-        if self._left is None:
+        if not self._begun:
             data = self._head(start["status"], start["headers"], None if more else len(body))
+            self._begun = True
         if self.scope["method"] != "HEAD":
-            self._left -= len(body)
             data += body
+            self._left -= len(body)
             if self._left < 0 or (self._left and not more):
                 raise RuntimeError("the body is not as long as its content-length says")
         self.transport.write(data)
@@ -215,17 +219,18 @@ class Exchange:
     def _head(self, status: int, headers: Headers, size: int | None) -> bytes:
         """The head of the reply; where the application names no length, that of its only part is."""
         lines = [_STATUS_LINES[status]]
+        length = None
         closes = False
         for name, value in (*self._always, *headers):
             if name == b"content-length":
-                self._left = int(value)
+                length = int(value)
             elif name == b"connection":
                 closes = b"close" in value.lower()
             lines.append(b"%b: %b\r\n" % (name, value))
-        if self._left is None:
+        if length is None:
             if size is None:
                 raise RuntimeError("a reply in several parts needs a content-length")
-            self._left = size
+            length = size
             lines.append(b"content-length: %d\r\n" % size)
         if closes:
             self.keep_alive = False
@@ -234,4 +239,5 @@ class Exchange:
         head = b"".join(lines)
         if head.count(b"\n") != len(lines) or head.count(b"\r") != len(lines):
             raise RuntimeError("a header of the reply holds a line break")
+        self._left = length
         return head + b"\r\n"

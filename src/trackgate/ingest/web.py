@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote
 
@@ -28,9 +27,12 @@ OPERATORS = b"/-/"
 class Mount(asgi):
     """Litestar's, which would find out anew at each call what handles its exceptions."""
 
-    @cache  # noqa: B019 - one of them, as long as the program
+    _handlers: ExceptionHandlersMap | None = None
+
     def resolve_exception_handlers(self) -> ExceptionHandlersMap:
-        return super().resolve_exception_handlers()
+        if self._handlers is None:
+            self._handlers = super().resolve_exception_handlers()
+        return self._handlers
 
 
 def build(
