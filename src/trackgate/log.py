@@ -19,7 +19,7 @@ import threading
 import time
 from datetime import UTC, date, datetime
 from enum import Enum
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
@@ -237,8 +237,12 @@ def _console(at: datetime, level: str, event: str, facts: EventDict, colours: Ma
 
 
 def _stamp(at: datetime) -> str:
-    utc = at if at.tzinfo is UTC else at.astimezone(UTC)
-    return utc.isoformat(timespec="milliseconds")[: -len("+00:00")] + "Z"
+    return f"{_second(int(at.timestamp()))}.{at.microsecond // 1000:03}Z"
+
+
+@lru_cache(maxsize=4)
+def _second(at: int) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def _plain(facts: EventDict) -> EventDict:
