@@ -96,7 +96,7 @@ def test_a_caller_that_waits_for_our_word_hears_it_when_its_body_is_wanted():
 
 
 def test_a_caller_that_hangs_up_is_told_of_to_the_application():
-    heard = []
+    heard: list[str] = []
 
     async def app(scope, receive, send):
         while not heard or heard[-1] == "http.request":
