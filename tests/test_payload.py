@@ -19,7 +19,7 @@ def read(body: bytes) -> object:
 @pytest.mark.parametrize(("opening", "closing"), [('{"a":', "}"), ("[", "]"), ('[{"a":', "}]")])
 def test_a_body_may_be_nested_so_deep_and_no_deeper(opening, closing):
     each = opening.count("[") + opening.count("{")
-    assert read(nested(100 // each, opening, closing))
+    assert read(nested(101 // each, opening, closing))
     with pytest.raises(Problem, match="nested deeper than 100 levels"):
         read(nested(102 // each, opening, closing))
 
