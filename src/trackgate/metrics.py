@@ -65,6 +65,7 @@ class Metrics:
             buckets=_FAST,
             registry=self._registry,
         )
+        self._answered_as: dict[tuple[str, int], Histogram] = {}  # each call is counted: its labels are looked up once
         self._attempted = Histogram(
             "trackgate_attempt_duration_seconds",
             "One call to an upstream, all told.",
@@ -92,7 +93,10 @@ class Metrics:
 
     def answered(self, source: str, status: int, seconds: float) -> None:
         """A call was answered."""
-        self._answered.labels(source, str(status)).observe(seconds)
+        key = source, status
+        if key not in self._answered_as:
+            self._answered_as[key] = self._answered.labels(source, str(status))
+        self._answered_as[key].observe(seconds)
 
     def attempted(self, destination: str, outcome: str, seconds: float) -> None:
         """An upstream was called."""

@@ -36,6 +36,16 @@ class Routed(Struct, frozen=True):
     filtered: frozenset[str]
 
 
+class _Ways(Struct, frozen=True):
+    """The routes from one source: every destination that they name, and each route's own with its match."""
+
+    named: frozenset[str]
+    routes: list[tuple[frozenset[str], Callable[[Event], bool]]]
+
+
+_NOWHERE: frozenset[str] = frozenset()
+
+
 class Router:
     """The routes, made ready for matching.
 
@@ -48,18 +58,24 @@ class Router:
     def __init__(self, routes: Iterable[Route], filters: Mapping[str, Callable[[Event], bool]]) -> None:
         self._routes = [(route, _matcher(route.match)) for route in routes]
         self._filters = filters
+        self._by_source: dict[str, _Ways] = {}
 
     def route(self, event: Event) -> Routed:
         """The destinations that this event is owed to, and those that it was kept from."""
-        named: set[str] = set()
-        owed: set[str] = set()
-        for route, matches in self._routes:
-            if route.sources is None or event.source in route.sources:
-                named.update(route.to)
-                if matches(event):
-                    owed.update(route.to)
-        owed = {destination for destination in owed if not self._filters[destination](event)}
-        return Routed(frozenset(owed), frozenset(named - owed))
+        ways = self._by_source.get(event.source)
+        if ways is None:
+            ways = self._by_source[event.source] = self._ways(event.source)
+        matched = [to for to, matches in ways.routes if matches(event)]
+        owed = matched[0] if len(matched) == 1 else _NOWHERE.union(*matched)
+        for destination in owed:
+            if self._filters[destination](event):
+                owed -= {destination}
+        return Routed(owed, ways.named - owed)
+
+    def _ways(self, source: str) -> _Ways:
+        routes = [each for each in self._routes if each[0].sources is None or source in each[0].sources]
+        ways = [(frozenset(route.to), matches) for route, matches in routes]
+        return _Ways(_NOWHERE.union(*(to for to, _ in ways)), ways)
 
     def explain(self, event: Event) -> list[tuple[Route, str | None]]:
         """Each route with why it passed the event by, or ``None`` where it took it."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
@@ -12,6 +11,7 @@ from msgspec.structs import replace
 from trackgate.headers import BATCH_ID, EVENT_ID
 from trackgate.ingest.doors import Door, Doors, Turned
 from trackgate.ingest.intake import COME_BACK
+from trackgate.ingest.patience import Patience
 from trackgate.model import Call, Problem, ProblemKind, Reply
 
 if TYPE_CHECKING:
@@ -77,7 +77,9 @@ class Edge:
         except Gone:
             return
         source = found.source if isinstance(found, Turned) else found.source.name
-        reply = replace(reply, headers={**reply.headers, **self._marks, **self._cors(found, path, headers)})
+        more = self._cors(found, path, headers) if "origin" in headers else {}
+        if more or self._marks:
+            reply = replace(reply, headers={**reply.headers, **self._marks, **more})
         await _write(send, reply)
         self._metrics.answered(source, reply.status, self._clock.monotonic() - start)
 
@@ -116,7 +118,7 @@ class Edge:
         if length.isdecimal() and int(length) > limit + (0 if waits else SURPLUS):
             raise _too_large(limit)
         try:
-            async with asyncio.timeout(self._body_timeout):
+            with Patience(self._body_timeout):
                 return await _collect(receive, limit)
         except TimeoutError:
             words = f"The body did not arrive within {self._body_timeout:g} s."
@@ -124,9 +126,9 @@ class Edge:
 
     def _cors(self, found: Door | Turned, path: str, headers: Mapping[str, str]) -> dict[str, str]:
         """Lets a listed page read the reply, also that it was turned away."""
-        origin = headers.get("origin")
+        origin = headers["origin"]
         doors = self._doors.candidates(path) if isinstance(found, Turned) else (found,)
-        if origin is None or not any(origin in door.source.cors for door in doors):
+        if not any(origin in door.source.cors for door in doors):
             return {}
         exposed = f"{EVENT_ID}, {BATCH_ID}, retry-after"
         return {"access-control-allow-origin": origin, "access-control-expose-headers": exposed, "vary": "origin"}
@@ -176,6 +178,6 @@ def _own_words(problem: Problem) -> Reply:
 
 async def _write(send: Send, reply: Reply) -> None:
     headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in reply.headers.items()]
-    headers.append((b"content-length", str(len(reply.body)).encode()))
+    headers.append((b"content-length", b"%d" % len(reply.body)))
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     await send({"type": "http.response.body", "body": reply.body, "more_body": False})

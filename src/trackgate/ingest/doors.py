@@ -71,7 +71,7 @@ class Doors:
             vendor = _spoken(doors, headers) or doors[0].source.vendor
             return Turned(problem, vendor, doors[0].source.name if len(doors) == 1 else "")
         found = self._admit(doors[0], headers) if path in self._own else _pick(path, doors, headers)
-        if isinstance(found, Turned):
+        if isinstance(found, Turned) or found.keys:
             return found
         return _stranger(found, headers) or found
 
@@ -100,18 +100,19 @@ def _spoken(doors: Iterable[Door], headers: Mapping[str, str]) -> Vendor | None:
 
 
 def _pick(path: str, doors: Sequence[Door], headers: Mapping[str, str]) -> Door | Turned:
-    shown = [(door, door.source.vendor.credentials(headers)) for door in doors]
-    of_form = [(door, keys) for door, keys in shown if keys]
-    known = [door for door, keys in of_form if door.keys and _matches(door, keys)]
-    if known:
-        return known[0]
-    if len(of_form) == 1 and not of_form[0][0].keys:
-        return of_form[0][0]
+    of_form: list[Door] = []
+    for door in doors:
+        if keys := door.source.vendor.credentials(headers):
+            if door.keys and _matches(door, keys):
+                return door
+            of_form.append(door)
+    if len(of_form) == 1 and not of_form[0].keys:
+        return of_form[0]
     if of_form:
-        vendor = of_form[0][0].source.vendor
-        keyless = [door for door, _ in of_form if not door.keys]
+        vendor = of_form[0].source.vendor
+        keyless = [door for door in of_form if not door.keys]
         problem = _ambiguous(path, keyless) if len(keyless) > 1 and len(keyless) == len(of_form) else _wrong(vendor)
-        return Turned(problem, vendor, of_form[0][0].source.name if len(of_form) == 1 else "")
+        return Turned(problem, vendor, of_form[0].source.name if len(of_form) == 1 else "")
     vendor = doors[0].source.vendor
     if headers.get("authorization", "").strip():
         return Turned(_wrong(vendor), vendor)  # a credential, in the form of none of them
@@ -151,8 +152,6 @@ def _ambiguous(path: str, doors: Sequence[Door]) -> Problem:
 
 def _stranger(door: Door, headers: Mapping[str, str]) -> Turned | None:
     """A source without a key is for this machine's programs, not for web pages that a browser here has open."""
-    if door.keys:
-        return None
     origin = headers.get("origin")
     if origin is not None and origin not in door.source.cors:
         words = "This source has no key and takes no call from this Origin; list it under `cors`, or give it a key."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from trackgate.headers import BATCH_ID, EVENT_ID, HOPS, IDEMPOTENCY_KEY
+from trackgate.ingest.patience import Patience
 from trackgate.model import Call, Event, Problem, ProblemKind, Receipt, Reply
 from trackgate.outbox import Appended, Dedupe, Entry, OutboxError, OutboxFull
 
@@ -55,7 +55,8 @@ class Intake(Struct, frozen=True, kw_only=True):
         receipt = Receipt(door.source.name, self.clock.now(), self.mint)
         hops = _hops(call)
         decoded = door.source.vendor.decode(call, door.endpoint, receipt)
-        entries = [self._entry(each.event, call, hops, index) for index, each in enumerate(decoded)]
+        key = call.headers.get(IDEMPOTENCY_KEY, "")
+        entries = [self._entry(each.event, hops, key, index) for index, each in enumerate(decoded)]
         appended = await self._append(entries)
         ids = tuple(each.id for each in appended)
         reply = door.source.vendor.accept(door.endpoint, ids, user_id=entries[0].event.user_id)
@@ -66,20 +67,13 @@ class Intake(Struct, frozen=True, kw_only=True):
         self._tell(decoded, entries, appended, batch_id=batch_id)
         return replace(reply, headers={**reply.headers, BATCH_ID: batch_id})
 
-    def _entry(self, event: Event, call: Call, hops: int, index: int) -> Entry:
+    def _entry(self, event: Event, hops: int, idempotency_key: str, index: int) -> Entry:
         routed = self.router.route(event)
-        return Entry(
-            event=event,
-            lane=lane_of(event),
-            owed=routed.owed,
-            filtered=routed.filtered,
-            hops=hops,
-            dedupe=_dedupe(event, call.headers.get(IDEMPOTENCY_KEY, ""), index),
-        )
+        return Entry(event, lane_of(event), routed.owed, routed.filtered, hops, _dedupe(event, idempotency_key, index))
 
     async def _append(self, entries: Sequence[Entry]) -> Sequence[Appended]:
         try:
-            async with asyncio.timeout(self.accept_timeout):
+            with Patience(self.accept_timeout):
                 return await self.outbox.append(entries)
         except OutboxFull as full:
             words = f"Trackgate has no room for new events ({full.limit.replace('_', ' ')}); try again later."
@@ -121,7 +115,9 @@ def lane_of(event: Event) -> int:
 
 
 def _hops(call: Call) -> int:
-    text = call.headers.get(HOPS, "0")
+    text = call.headers.get(HOPS)
+    if text is None:
+        return 0
     hops = int(text[:9]) if text.isascii() and text.isdigit() else 0
     if hops > MAX_HOPS:
         raise Problem(ProblemKind.INVALID, f"The call came through more than {MAX_HOPS} gateways; look for a loop.")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from litestar import Request
-    from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
+    from litestar.types import ASGIApp, ExceptionHandlersMap, HTTPScope, Receive, Scope, Send
 
     from trackgate.ingest.asgi import Edge
 
@@ -22,6 +22,17 @@ METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 OPERATORS = b"/-/"
 """What the operators' paths begin with."""
+
+
+class Mount(asgi):
+    """Litestar's, which would find out anew at each call what handles its exceptions."""
+
+    _handlers: ExceptionHandlersMap | None = None
+
+    def resolve_exception_handlers(self) -> ExceptionHandlersMap:
+        if self._handlers is None:
+            self._handlers = super().resolve_exception_handlers()
+        return self._handlers
 
 
 def build(
@@ -50,7 +61,7 @@ def build(
     def show_metrics() -> Response[bytes]:
         return Response(metrics(), media_type=METRICS_TYPE)
 
-    @asgi("/", is_mount=True, copy_scope=False)
+    @Mount("/", is_mount=True, copy_scope=False)
     async def others(scope: Scope, receive: Receive, send: Send) -> None:
         call = cast("HTTPScope", scope)  # the server speaks no WebSocket
         if call["raw_path"].startswith(OPERATORS):
