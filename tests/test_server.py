@@ -3,15 +3,62 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 
 import pytest
 
-from tests.serving import CALL, CLOSE, GUARD, serving, talk
+from trackgate.address import Address
+from trackgate.server import Bounds, Server, address_of, bind
+
+GUARD = 20
+
+
+async def echo(scope, receive, send):
+    size = 0
+    while True:
+        message = await receive()
+        size += len(message.get("body", b""))
+        if not message.get("more_body"):
+            break
+    body = str(size).encode()
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
+    await send({"type": "http.response.body", "body": body})
 
 
 async def turn_away(scope, receive, send):
     await send({"type": "http.response.start", "status": 401, "headers": [(b"content-length", b"0")]})
     await send({"type": "http.response.body", "body": b""})
+
+
+@asynccontextmanager
+async def serving(app=echo, **bounds):
+    sock = bind(Address("127.0.0.1", 0))
+    server = Server(app, Bounds(**bounds), grace=1)
+    task = asyncio.create_task(server.serve(sockets=[sock]))
+    try:
+        yield address_of(sock).port
+    finally:
+        server.stop()
+        await asyncio.wait_for(task, GUARD)
+
+
+def talk(*parts, **bounds):
+    """Everything that the server says to these bytes, until it closes."""
+
+    async def main():
+        async with serving(**bounds) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            for part in parts:
+                writer.write(part)
+            said = await asyncio.wait_for(reader.read(), GUARD)
+            writer.close()
+            return said
+
+    return asyncio.run(main())
+
+
+CALL = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n%b\r\nhello"
+CLOSE = b"connection: close\r\n"
 
 
 def test_a_call_within_bounds_is_served_and_pipelined_ones_in_order():

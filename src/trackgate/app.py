@@ -15,7 +15,6 @@ from uuid_utils import uuid7
 from trackgate import data, vendors
 from trackgate.backlog import BacklogWatch, Filling, SheddingBegan, SheddingEnded
 from trackgate.clients.pyreqwest_engine import PyreqwestClient
-from trackgate.connection import Bounds
 from trackgate.deliver.send import Sender
 from trackgate.deliver.worker import Plan, Worker
 from trackgate.headers import SANDBOX
@@ -37,7 +36,7 @@ from trackgate.outboxes.sqlite_reader import SqliteReader
 from trackgate.routing import Router
 from trackgate.sandbox import build as build_sandbox
 from trackgate.sandbox import redirected
-from trackgate.server import Server, address_of, bind
+from trackgate.server import Bounds, Server, address_of, bind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -1,29 +1,39 @@
-"""The HTTP server: uvicorn's, its signals left to us, over connections of our own (``trackgate.connection``)."""
+"""The HTTP server: uvicorn, its signals left to us, with a bound on what a connection costs before its call is read."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+import httptools
 import uvicorn
+from msgspec import Struct
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from trackgate.address import Address
-from trackgate.connection import Connection
+from trackgate.deadline import Deadline
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from uvicorn.server import ServerState
-
-    from trackgate.connection import Bounds
+KEEP_ALIVE = 75
+"""Seconds that an idle connection stays open: longer than most clients and proxies keep theirs."""
 
 BACKLOG = 2048
 """Connections that may wait to be accepted."""
 
 TICK = 1.0
 """Seconds between two updates of the Date header."""
+
+CROWDED = b"Too many connections are open; try again later."
+COME_BACK = b"5"
+"""Seconds of Retry-After when there are too many connections."""
+
+HOP_BY_HOP = frozenset({b"upgrade", b"connection", b"http2-settings"})
+"""The headers that ask for another protocol on this connection."""
 
 
 def bind(address: Address) -> socket.socket:
@@ -53,23 +63,38 @@ def address_of(listener: socket.socket) -> Address:
     return Address(host, port)
 
 
+def _unheard(_status: int) -> None:
+    """Nobody wants to know."""
+
+
+class Bounds(Struct, frozen=True, kw_only=True):
+    """What one connection may cost before its call is read."""
+
+    header_bytes: int = 32 * 1024
+    header_timeout: float = 10.0
+    """Seconds from the first byte of a call (or the connection) to the end of its headers."""
+    connections: int = 1024
+    spared: frozenset[bytes] = frozenset()
+    """Paths that are answered however many connections there are: a probe that fails would only make it worse."""
+    on_refusal: Callable[[int], None] = _unheard
+    """Hears the status of each call that is turned away down here, where no application sees it."""
+
+
 class Server(uvicorn.Server):
     """One listening socket and its application. ``serve(sockets=...)`` runs until ``stop``."""
 
     def __init__(self, app: Any, bounds: Bounds, grace: float) -> None:
-
-        def connection(*, server_state: ServerState, **_: Any) -> Connection:
-            return Connection(app, bounds, server_state)
-
+        protocol = type("BoundProtocol", (GuardedProtocol,), {"bounds": bounds})
         config = uvicorn.Config(
             app,
-            http=connection,  # type: ignore[arg-type] # called with what uvicorn's own protocols are made of
+            http=protocol,
             ws="none",
             lifespan="off",
             log_config=None,
             access_log=False,
             server_header=False,
             proxy_headers=False,
+            timeout_keep_alive=KEEP_ALIVE,
             timeout_graceful_shutdown=max(int(grace), 1),
         )
         super().__init__(config)
@@ -91,3 +116,143 @@ class Server(uvicorn.Server):
         """Stop accepting, finish what is under way, return from ``serve``."""
         self.should_exit = True
         self._stop.set()
+
+
+class GuardedProtocol(HttpToolsProtocol):
+    """uvicorn's HTTP/1.1, which closes a connection whose headers are too long, too slow or never end."""
+
+    bounds: Bounds = Bounds()
+    _in_headers = True
+    _unended = 0
+    """Bytes of a head whose end has not come yet."""
+    _fields = 0
+    """Bytes of the request line and the header fields that have come."""
+    _messages = 0
+    """Calls whose last byte has come."""
+    _refused = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._deadline = Deadline()
+        self._expect_headers()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._deadline.close()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        messages = self._messages
+        self._unset_keepalive_if_required()
+        self._parse(data)
+        # Where a call ended in it, it is not all of one head; what began behind that is measured with its fields.
+        if self._in_headers and messages == self._messages:
+            self._unended += len(data)
+            if self._unended > self.bounds.header_bytes:
+                self._refuse_head()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._fields = 0
+        self._expect_headers()
+
+    def on_url(self, url: bytes) -> None:
+        self._fields += len(url)
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_headers:  # trailers are not wanted, and must not add up
+            self._fields += len(name) + len(value) + len(b": \r\n")
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        if self._fields > self.bounds.header_bytes:
+            self._refuse_head()
+        self._in_headers = False
+        self._unended = 0
+        self._deadline.clear()
+        if self._refused or self._upgrading:
+            return
+        crowded = len(self.connections) > self.bounds.connections and self.url not in self.bounds.spared
+        self.app = _crowded if crowded else self.config.loaded_app
+        if crowded:
+            self.bounds.on_refusal(503)
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        if not self._refused:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._messages += 1
+        self._in_headers = True
+        if self._refused or self._upgrading:
+            return
+        if self.cycle.response_complete:
+            self._deadline.clear()
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if not self._in_headers and self.cycle.response_complete:
+            # Turned away unread: the rest of the body, which goes nowhere, gets as long as headers do.
+            self._expect(self.transport.close)
+
+    @property
+    def _upgrading(self) -> bool:
+        return self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT"
+
+    def _parse(self, data: bytes) -> None:
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as asked:
+            if self._upgrading:
+                self._decline_upgrade(data[asked.args[0] :])
+        except httptools.HttpParserError:
+            self.logger.warning("Invalid HTTP request received.")
+            self._refuse(400, b"Bad Request", b"This is no valid HTTP/1.1 request.")
+
+    def _decline_upgrade(self, rest: bytes) -> None:
+        """Read the call again as if it had not asked for another protocol (Java's HttpClient asks for h2c each time).
+
+        The parser passes over the body of such a call.
+        """
+        head = [self.parser.get_method() + b" " + self.url + b" HTTP/" + self.parser.get_http_version().encode()]
+        head += [name + b": " + value for name, value in self.headers if name not in HOP_BY_HOP]
+        self.parser = httptools.HttpRequestParser(self)
+        self._parse(b"\r\n".join(head) + b"\r\n\r\n" + rest)
+
+    def _expect_headers(self) -> None:
+        self._in_headers = True
+        self._expect(self._too_slow)
+
+    def _expect(self, otherwise: Callable[[], None]) -> None:
+        self._deadline.set(self.bounds.header_timeout, otherwise)
+
+    def _too_slow(self) -> None:
+        if self._unended or self._fields:
+            self._refuse(408, b"Request Timeout", b"The request's headers did not arrive in time.")
+        else:
+            self.transport.close()
+
+    def _refuse_head(self) -> None:
+        self._refuse(431, b"Request Header Fields Too Large", b"The request's headers are too long.")
+
+    def _refuse(self, status: int, name: bytes, words: bytes) -> None:
+        if not self._refused:
+            self.bounds.on_refusal(status)
+        self._refused = True
+        if not self.transport.is_closing():
+            head = b"HTTP/1.1 %d %b\r\ncontent-type: text/plain\r\nconnection: close\r\ncontent-length: %d\r\n\r\n"
+            self.transport.write(head % (status, name, len(words)) + words)
+            self.transport.close()
+
+
+async def _crowded(_scope: Any, _receive: Any, send: Any) -> None:
+    headers = [
+        (b"content-type", b"text/plain"),
+        (b"content-length", str(len(CROWDED)).encode()),
+        (b"retry-after", COME_BACK),
+        (b"connection", b"close"),
+    ]
+    await send({"type": "http.response.start", "status": 503, "headers": headers})
+    await send({"type": "http.response.body", "body": CROWDED, "more_body": False})

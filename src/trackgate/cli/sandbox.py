@@ -11,10 +11,9 @@ import click
 from trackgate import vendors
 from trackgate.address import Address
 from trackgate.clock import SystemClock
-from trackgate.connection import Bounds
 from trackgate.curl import curl
 from trackgate.sandbox import LISTEN, build
-from trackgate.server import Server, address_of, bind
+from trackgate.server import Bounds, Server, address_of, bind
 
 
 @click.command(short_help="Run the vendors, emulated.")
