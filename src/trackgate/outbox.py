@@ -51,6 +51,7 @@ class OutboxFull(OutboxError):  # noqa: N818 - the domain's word
     ) -> None:
         super().__init__(f"the {limit} is full" if destination is None else f"the backlog of {destination} is full")
         self.limit = limit
+        self.destination = destination
 
 
 class OutboxUnavailable(OutboxError):  # noqa: N818 - the domain's word

@@ -1,10 +1,9 @@
-"""What the event loop asks of the writer: plain values, and the futures that wait for the answers."""
+"""What is asked of an outbox: plain values, each with whoever waits for its answer. They pass between processes."""
 
 from __future__ import annotations
 
-import asyncio
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from msgspec import Struct
@@ -13,7 +12,7 @@ from trackgate.model import EPOCH, Event
 from trackgate.outbox import Attempt, Delivery, Entry, Fate, Ledger, Settlement, Standing
 
 
-class Row(Struct, frozen=True):
+class Row(Struct, frozen=True, array_like=True):
     """An entry made ready on the event loop, so that whatever is wrong with it fails its own call."""
 
     id: str
@@ -30,41 +29,61 @@ class Row(Struct, frozen=True):
     size: int
 
 
-class Job(Struct, eq=False):
-    """A request. ``answer`` is resolved on the event loop, after the commit that holds it."""
+class Promise(Protocol):
+    """Whoever waits for the answer to a job."""
 
-    answer: asyncio.Future[Any]
+    def done(self) -> bool:
+        """Whether nobody waits any more."""
+
+    def cancelled(self) -> bool:
+        """Whether nobody waits any more, because they gave up. Asked on the writer's thread."""
+
+    def set_result(self, result: Any, /) -> None:
+        """Hear the answer."""
+
+    def set_exception(self, exception: BaseException, /) -> None:
+        """Hear why there is none."""
+
+
+class Job(Struct, eq=False, array_like=True, tag=True):
+    """A request. ``answer`` is resolved on the event loop, after the commit that holds it.
+
+    It is a future or another ``Promise``; while the job is on its way between processes, the number of one.
+    """
+
+    answer: Any
 
 
 class Append(Job, eq=False):
-    """Answered with a list of ``Appended``."""
+    """Answered with a list of ``Appended``. ``size`` is the bytes of all events."""
 
     rows: list[Row]
+    size: int
 
 
 class Take(Job, eq=False):
-    """Answered with a list of ``Delivery``."""
+    """Answered with a list of ``Handed``."""
 
     destination: str
     limit: int
 
 
 class TakeLive(Job, eq=False):
-    """Answered with a list of ``Delivery``."""
+    """Answered with a list of ``Handed``."""
 
     destination: str
     limit: int
 
 
 class TakeHeld(Job, eq=False):
-    """Answered with a list of ``Delivery``. ``now`` is ``None`` where every due time counts as reached."""
+    """Answered with a list of ``Handed``. ``now`` is ``None`` where every due time counts as reached."""
 
     destination: str
     limit: int
     now: int | None
 
 
-class Claim(Struct, frozen=True):
+class Claim(Struct, frozen=True, array_like=True):
     """A delivery that comes back, and what tells whether it is still in the hand that it was given to.
 
     ``started`` is how many attempts had been started before it was handed out (``Delivery.attempts``).
@@ -76,7 +95,7 @@ class Claim(Struct, frozen=True):
     started: int
 
 
-class Settled(Claim, frozen=True):
+class Settled(Claim, frozen=True, array_like=True):
     """A delivery that comes back with what became of it: a ``Settlement`` without the event."""
 
     fate: Fate
@@ -93,6 +112,15 @@ class GiveBack(Job, eq=False):
     """Answered with ``None``."""
 
     claims: list[Claim]
+
+
+class LetGo(Job, eq=False):
+    """Whoever took from these destinations is gone: what it had in hand comes again, counted.
+
+    Answered with ``None``.
+    """
+
+    destinations: list[str]
 
 
 class Stand(Job, eq=False):
@@ -190,6 +218,10 @@ class Handed(Struct, array_like=True):
             aside=self.aside,
             live=self.live,
         )
+
+    def claim(self, destination: str) -> Claim:
+        """The delivery as one that comes back untried."""
+        return Claim(destination, self.seq, self.held, self.attempts)
 
 
 class Snapshot(Struct, frozen=True):

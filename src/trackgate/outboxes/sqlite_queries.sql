@@ -302,6 +302,14 @@ where first < 9e18;
 -- After a start: nothing is in anybody's hand. The attempts that were started stay counted.
 update unsettled set hand = 0 where hand <> 0;
 
+-- name: lanes_in_hand
+-- The lanes of what is in somebody's hand at a destination, and not held: one each.
+select json_group_array(lane) from unsettled where destination = :destination and hand <> 0 and held = 0;
+
+-- name: let_go_there
+-- Nothing is in anybody's hand at some destinations. The attempts that were started stay counted. Rows: destination.
+update unsettled set hand = 0 where destination in (select value from json_each(:rows)) and hand <> 0;
+
 -- name: undo_hand
 -- After a transaction whose end is unknown: nobody got what it handed out.
 update unsettled set hand = 0, attempts = attempts - 1 where hand = :hand;

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from trackgate.outboxes.sqlite_books import Account, Books
     from trackgate.outboxes.sqlite_database import Database
-    from trackgate.outboxes.sqlite_jobs import Claim, Settled
+    from trackgate.outboxes.sqlite_jobs import Claim, LetGo, Settled
 
 RETRIED = frozenset({"retry", "park"})
 """The outcomes of attempts that do not end a delivery."""
@@ -51,6 +51,22 @@ def settle(database: Database, books: Books, jobs: Sequence[Settle | GiveBack], 
             for one in job.settled:
                 returns.settle(one)
     returns.store(database)
+
+
+def let_go(database: Database, books: Books, job: LetGo) -> None:
+    """Take back what somebody had in hand who is gone; the attempts that were started stay counted.
+
+    Args:
+        database: inside a transaction.
+        books: change with it.
+        job: says where.
+
+    """
+    accounts = [books.accounts[name] for name in job.destinations if name in books.accounts]
+    for account in accounts:
+        for lane in database.rows("lanes_in_hand", int, destination=account.id):
+            account.give_back(lane)
+    database.run("let_go_there", rows=[account.id for account in accounts])
 
 
 class _Returns:
@@ -92,10 +108,7 @@ class _Returns:
             return
         row, account = claimed
         if not row.held:
-            account.returned += 1
-            if account.tail is not None:
-                account.tail.given_back.add(row.lane)
-                account.tail.returned = True
+            account.give_back(row.lane)
         self._rows["give_back"].append((account.id, row.seq))
 
     def store(self, database: Database) -> None:

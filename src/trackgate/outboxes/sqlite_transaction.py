@@ -14,6 +14,7 @@ from trackgate.outboxes.sqlite_jobs import (
     DropWaiting,
     GiveBack,
     Job,
+    LetGo,
     Move,
     NextDue,
     Reject,
@@ -26,7 +27,7 @@ from trackgate.outboxes.sqlite_jobs import (
     micros,
 )
 from trackgate.outboxes.sqlite_operate import operate
-from trackgate.outboxes.sqlite_settle import settle
+from trackgate.outboxes.sqlite_settle import let_go, settle
 from trackgate.outboxes.sqlite_take import hand_out
 
 if TYPE_CHECKING:
@@ -55,7 +56,8 @@ def write(database: Database, books: Books, jobs: Sequence[Job], terms: Terms) -
     takes = [job for job in jobs if isinstance(job, Take | TakeLive | TakeHeld)]
     stands = [job for job in jobs if isinstance(job, Stand)]
     rejects = [job for job in jobs if isinstance(job, Reject)]
-    answers: list[tuple[Job, Any]] = [(job, None) for job in (*returns, *stands, *rejects)]
+    ends = [job for job in jobs if isinstance(job, LetGo)]
+    answers: list[tuple[Job, Any]] = [(job, None) for job in (*returns, *stands, *rejects, *ends)]
     if appends:
         stored = append(database, books, appends, terms.refusal, terms.now, terms.seen_since)
         answers += zip(appends, stored, strict=True)
@@ -63,6 +65,8 @@ def write(database: Database, books: Books, jobs: Sequence[Job], terms: Terms) -
         settle(database, books, returns, terms.now)
     if takes:
         answers += zip(takes, hand_out(database, books, takes, terms.hand, terms.now), strict=True)
+    for job in ends:
+        let_go(database, books, job)
     if stands:
         _stand(database, books, stands)
     for job in jobs:
