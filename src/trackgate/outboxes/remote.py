@@ -150,7 +150,8 @@ class RemoteOutbox(Face):
         while self._leaving and size < FULL:
             job = self._leaving.popleft()
             if isinstance(job, Append):
-                if job.answer not in self._promises:
+                promise = self._promises.get(job.answer)
+                if promise is None or promise.cancelled():
                     continue
                 size += job.size
             self._sent = job.answer
