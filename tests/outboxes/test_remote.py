@@ -149,8 +149,13 @@ def test_a_take_waits_until_what_its_predecessor_had_in_hand_is_let_go_of(holds,
         mine, next_one = await site.reach(), await site.reach()
         await mine.append([entry(n, "a", lane=n) for n in range(3)])
         assert ids(await mine.take("a", 1)) == ["0"]
-        monkeypatch.setattr(OutboxServer, "_let_go", lambda server, names: (asked.set(), late.append((server, names))))
         late: list[Any] = []
+
+        def wait(server, names):
+            late.append((server, names))
+            asked.set()
+
+        monkeypatch.setattr(OutboxServer, "_let_go", wait)
         killed(mine)
         await asked.wait()
         taking = asyncio.ensure_future(next_one.take("a", 9))
@@ -219,7 +224,7 @@ def test_of_a_caller_that_gives_up_before_the_storage_began_nothing_is_stored(ho
         unsent.cancel()
         await until(lambda: len(waiting) == 2)
         sent.cancel()
-        await until(lambda: waiting[0].answer.cancelled())
+        await until(waiting[0].answer.cancelled)
         for job in waiting:
             submit(job)
         monkeypatch.setattr(site.owned._writer, "submit", submit)
@@ -277,7 +282,8 @@ def test_no_more_is_read_from_a_worker_that_asks_for_too_much(holds, monkeypatch
     async def law(site):
         box = await site.reach()
         (peer,) = site.server._peers
-        submit, waiting = site.owned._writer.submit, []
+        submit = site.owned._writer.submit
+        waiting: list[Any] = []
         monkeypatch.setattr(site.owned._writer, "submit", waiting.append)
         asked = [asyncio.ensure_future(box.stand("a", Standing())) for _ in range(9)]
         await until(lambda: len(waiting) == 9)
@@ -286,6 +292,7 @@ def test_no_more_is_read_from_a_worker_that_asks_for_too_much(holds, monkeypatch
             submit(job)
         await asyncio.gather(*asked)
         assert peer._reading
+        monkeypatch.undo()
 
     holds(law)
 
@@ -384,6 +391,7 @@ def test_a_worker_process_that_is_killed_loses_nothing(holds):
     async def law(site):
         await site.owned.append([entry(n, "a", lane=n) for n in range(3)])
         worker = await asyncio.create_subprocess_exec(sys.executable, "-c", WORKER, site.path, stdout=subprocess.PIPE)
+        assert worker.stdout is not None
         assert await worker.stdout.readline() == b"2\n"
         worker.send_signal(signal.SIGKILL)
         await worker.wait()

@@ -21,7 +21,7 @@ from trackgate.outboxes.sqlite_jobs import Append
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from trackgate.outboxes.remote_frames import Asked, Told
+    from trackgate.outboxes.remote_frames import Told
     from trackgate.outboxes.sqlite_jobs import Job
 
 MOST_WAITING = 16 * 2**20
@@ -141,8 +141,8 @@ class RemoteOutbox(Face):
         while self._connection.writable and (said := self._next_said()):
             self._connection.write(frame(said))
 
-    def _next_said(self) -> list[Asked]:
-        said: list[Asked] = []
+    def _next_said(self) -> list[Job | GiveUp]:
+        said: list[Job | GiveUp] = []
         if self._given_up:
             said.append(GiveUp(self._given_up))
             self._given_up = []

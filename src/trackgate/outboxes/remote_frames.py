@@ -6,7 +6,7 @@ wake-up. Jobs go in as they are, numbered by whoever asks; what they are answere
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Struct
@@ -26,7 +26,7 @@ from trackgate.outboxes.sqlite_jobs import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 NAME = "outbox.sock"
 """The socket in the data directory."""
@@ -112,7 +112,7 @@ class GarbledError(Exception):
     """The bytes are no frame."""
 
 
-def frame(said: Told | list[Asked]) -> bytearray:
+def frame(said: Told | Sequence[Any]) -> bytearray:
     """A frame to send."""
     buffer = bytearray(HEAD)
     _encoder.encode_into(said, buffer, HEAD)

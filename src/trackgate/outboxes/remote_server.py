@@ -9,7 +9,7 @@ import msgspec
 
 from trackgate.outbox import OutboxUnavailable
 from trackgate.outboxes.remote_frames import FULL, Failure, Frames, GarbledError, GiveUp, Known, Told, asked, frame
-from trackgate.outboxes.sqlite_jobs import Append, Job, LetGo, Take, TakeHeld, TakeLive
+from trackgate.outboxes.sqlite_jobs import Append, Job, LetGo, Promise, Take, TakeHeld, TakeLive
 
 if TYPE_CHECKING:
     import socket
@@ -30,7 +30,7 @@ MOST_ASKED = 16_384
 TRY_AGAIN = 1.0
 """Seconds between two tries to let go of what a worker had in hand, while the storage does not answer."""
 
-PLACES = {Append: "stored", Take: "handed", TakeLive: "handed", TakeHeld: "handed"}
+PLACES: dict[type[Job], str] = {Append: "stored", Take: "handed", TakeLive: "handed", TakeHeld: "handed"}
 """Where in ``Told`` the answer to a job stands, if not among the plain ones."""
 
 NOBODY = frozenset[str]()
@@ -162,7 +162,7 @@ class OutboxServer:
             peer.flush(None, ledger)
 
 
-class _Promise:
+class _Promise(Promise):
     """A worker's job that waits for its answer."""
 
     __slots__ = ("_given_up", "_number", "_peer", "_place")
@@ -281,7 +281,8 @@ class _Peer(asyncio.Protocol):
         number = one.answer
         if not isinstance(number, int):
             raise GarbledError("a job without a number")
-        promise = one.answer = _Promise(self, number, PLACES.get(type(one), "plain"))
+        kind: type[Job] = type(one)
+        promise = one.answer = _Promise(self, number, PLACES.get(kind, "plain"))
         if isinstance(one, Append):
             self._appends[number] = promise
         self._waiting += 1

@@ -65,8 +65,8 @@ def write(database: Database, books: Books, jobs: Sequence[Job], terms: Terms) -
         settle(database, books, returns, terms.now)
     if takes:
         answers += zip(takes, hand_out(database, books, takes, terms.hand, terms.now), strict=True)
-    for job in ends:
-        let_go(database, books, job)
+    for end in ends:
+        let_go(database, books, end)
     if stands:
         _stand(database, books, stands)
     for job in jobs:
