@@ -1,7 +1,7 @@
 """What operators ask of the outbox: to find an event, to look through the dead, to read the counts.
 
 Everything here blocks, reads one moment, and changes nothing: callers run it on a thread of their own, beside whoever
-writes. What operators change is the ``Outbox``'s: ``retry_dead``, ``drop_dead``, ``move``, ``drop_waiting``.
+writes. What operators change is the ``OwnedOutbox``'s: ``retry_dead``, ``drop_dead``, ``move``, ``drop_waiting``.
 """
 
 from __future__ import annotations

@@ -51,6 +51,7 @@ class OutboxFull(OutboxError):  # noqa: N818 - the domain's word
     ) -> None:
         super().__init__(f"the {limit} is full" if destination is None else f"the backlog of {destination} is full")
         self.limit = limit
+        self.destination = destination
 
 
 class OutboxUnavailable(OutboxError):  # noqa: N818 - the domain's word
@@ -341,6 +342,34 @@ class Outbox(Protocol):
     async def stand(self, destination: str, standing: Standing) -> None:
         """Remember how a destination stands, across restarts."""
 
+    def has_news(self, destination: str) -> bool:
+        """Whether ``take`` might give something; cheap, in memory."""
+
+    def has_live(self, destination: str) -> bool:
+        """Whether ``take_live`` might give something, now or when it is asked again; cheap, in memory."""
+
+    def on_append(self, wake: Callable[[frozenset[str]], None]) -> None:
+        """Call ``wake`` with the destinations owed, on the event loop, after each commit that owes something."""
+
+    def on_retry(self, wake: Callable[[frozenset[str]], None]) -> None:
+        """Call ``wake`` with the destinations, on the event loop, after each commit that made some of the dead due."""
+
+    def count_rejected(self, source: str, reason: str, count: int = 1) -> None:
+        """Count a call turned away; written with the next commit, or within a second."""
+
+    def ledger(self) -> Ledger:
+        """The counts as of the last commit, with what is not yet written of ``count_rejected``.
+
+        In a process that does not have the outbox: as of a commit of the last second or two.
+        """
+
+    async def close(self) -> None:
+        """Write what is left to write, and let go: of the data directory, or of the process that has it."""
+
+
+class OwnedOutbox(Outbox, Protocol):
+    """An outbox in the process that has its data: operators give their orders there. No event on its way needs them."""
+
     async def retry_dead(self, selection: Selection, limit: int) -> int:
         """Make at most ``limit`` of the selected dead due again, as if never tried; how many.
 
@@ -364,24 +393,3 @@ class Outbox(Protocol):
 
         The oldest first. What is in somebody's hand stays.
         """
-
-    def has_news(self, destination: str) -> bool:
-        """Whether ``take`` might give something; cheap, in memory."""
-
-    def has_live(self, destination: str) -> bool:
-        """Whether ``take_live`` might give something, now or when it is asked again; cheap, in memory."""
-
-    def on_append(self, wake: Callable[[frozenset[str]], None]) -> None:
-        """Call ``wake`` with the destinations owed, on the event loop, after each commit that owes something."""
-
-    def on_retry(self, wake: Callable[[frozenset[str]], None]) -> None:
-        """Call ``wake`` with the destinations, on the event loop, after each commit that made some of the dead due."""
-
-    def count_rejected(self, source: str, reason: str, count: int = 1) -> None:
-        """Count a call turned away; written with the next commit, or within a second."""
-
-    def ledger(self) -> Ledger:
-        """The counts as of the last commit, with what is not yet written of ``count_rejected``."""
-
-    async def close(self) -> None:
-        """Write what is left to write, checkpoint and let go of the data directory."""

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import shutil
+import socket
 from datetime import datetime, timedelta
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from tests.made import NOON, event
 from trackgate.outbox import Dedupe, Delivery, Done, Entry, Fate, Found, Settlement
+from trackgate.outboxes.remote import RemoteOutbox
+from trackgate.outboxes.remote_server import OutboxServer
 from trackgate.outboxes.sqlite import SqliteOutbox
 from trackgate.outboxes.sqlite_limits import Limits
 from trackgate.outboxes.sqlite_reader import SqliteReader
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Coroutine, Iterable
     from pathlib import Path
 
 HOUR = 3600.0
@@ -72,7 +76,69 @@ class Sqlite:
         shutil.copytree(dead, self.directory, ignore=shutil.ignore_patterns("*-shm"))
 
 
-KINDS = [Sqlite]
+class Remote(Sqlite):
+    """The embedded outbox, reached through a socket; the operators' orders are given where it is."""
+
+    name = "remote"
+
+    async def open(self, *, log: Any = None, vfs: str | None = None, **limits: Any) -> Any:
+        owned = await super().open(log=log, vfs=vfs, **limits)
+        with TemporaryDirectory() as folder:  # its path is short
+            path = f"{folder}/socket"
+            server = await OutboxServer.start(owned, listener(path), log=log, ledger_every=0)
+            return _Reached(owned, server, await RemoteOutbox.open(path))
+
+
+class _Reached:
+    """An outbox that is served, and the way to it."""
+
+    def __init__(self, owned: SqliteOutbox, server: OutboxServer, remote: RemoteOutbox) -> None:
+        self._owned = owned
+        self._server = server
+        self._remote = remote
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._remote, name)
+
+    def healthy(self) -> str | None:
+        return self._owned.healthy()
+
+    async def retry_dead(self, *order: Any) -> int:
+        return await self._heard(self._owned.retry_dead(*order))
+
+    async def drop_dead(self, *order: Any) -> int:
+        return await self._heard(self._owned.drop_dead(*order))
+
+    async def move(self, *order: Any) -> int:
+        return await self._heard(self._owned.move(*order))
+
+    async def drop_waiting(self, *order: Any) -> int:
+        return await self._heard(self._owned.drop_waiting(*order))
+
+    async def _heard(self, order: Coroutine[Any, Any, int]) -> int:
+        done = await order
+        await self._remote.give_back([STALE])  # what is answered after it was told what the order changed
+        return done
+
+    async def close(self) -> None:
+        await self._remote.close()
+        await self._server.close()
+        await self._owned.close()
+
+
+STALE = Delivery(seq=10**9, destination="nowhere", lane=0, event=event(0))
+"""In nobody's hand: to settle it, or to give it back, changes nothing."""
+
+
+def listener(path: str) -> socket.socket:
+    """A Unix socket, listening."""
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(path)
+    listening.listen()
+    return listening
+
+
+KINDS: list[type[Sqlite]] = [Sqlite, Remote]
 """One class each: ``open`` gives an outbox on the same data each time, ``crash`` loses what a kill would lose, ``find``
 tells what is known of an event."""
 

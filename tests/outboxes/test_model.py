@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from tests.faults.verdicts import LONG, Verdict, long_form, write_down
 from tests.outboxes.kinds import KINDS, entry, settled
-from trackgate.outbox import Dead, Delivery, Done, Fate, Held, Outbox, Selection, Settlement
+from trackgate.outbox import Dead, Delivery, Done, Fate, Held, OwnedOutbox, Selection, Settlement
 from trackgate.outboxes import sqlite_live
 
 NAMES = ("a", "b", "c")
@@ -258,7 +258,7 @@ BACKLOG = ("append", [({"a", "b"}, n % 4) for n in range(7)])
 class Run:
     """An outbox and its model, led through the same steps."""
 
-    def __init__(self, kind: Any, box: Outbox) -> None:
+    def __init__(self, kind: Any, box: OwnedOutbox) -> None:
         self.kind = kind
         self.box = box
         self.count = 0

@@ -24,6 +24,7 @@ from tests.outboxes.faulty_disk import FaultyDisk, input_output_error, no_space
 from tests.outboxes.kinds import HOUR, Sqlite, entry, ids, settled
 from trackgate.outbox import Attempt, Dead, Held, OutboxFull, OutboxUnavailable, Selection, Settlement, Standing
 from trackgate.outboxes import sqlite, sqlite_database, sqlite_room, sqlite_sweep
+from trackgate.outboxes.sqlite_checksum import checksum
 from trackgate.outboxes.sqlite_reader import SqliteReader
 
 if TYPE_CHECKING:
@@ -186,6 +187,33 @@ def test_a_reader_says_that_it_cannot_read(kind):
         with pytest.raises(OutboxUnavailable, match="cannot be read: unable to open"):
             SqliteReader(kind.directory)
         await box.close()
+
+    asyncio.run(run())
+
+
+def test_an_event_that_is_whole_and_yet_none_dies_and_strands_nobody(kind):
+    """As a bug or another version could have written it: by its checksum it is what was stored."""
+
+    async def run():
+        box = await kind.open()
+        await box.append([entry(1, "a"), entry(2, "a", lane=2)])
+        await box.close()
+        ((size, lane),) = rows(kind.directory, "select size, lane from event where seq = 1")
+        body = f'{{"id": "{"x" * (size - 10)}"}}'
+        connection = apsw.Connection(str(kind.directory / FILE))
+        new = (body, checksum(1, lane, 0, size, body.encode()))
+        connection.execute("update event set body = ?, crc = ? where seq = 1", new)
+        connection.close()
+        again = await kind.open()
+        taken = await again.take("a", 10)
+        assert ids(taken) == ["2"]
+        await again.settle(settled(taken))
+        tally = again.ledger().destinations["a"]
+        assert (tally.delivered, tally.dead, tally.waiting) == (1, 1, 0)
+        await again.close()
+        ((reason, detail),) = rows(kind.directory, "select reason, detail from dead")
+        assert reason == "damaged"
+        assert "cannot be read" in detail
 
     asyncio.run(run())
 

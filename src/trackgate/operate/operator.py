@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from trackgate.archive import Archive
     from trackgate.config import Destination
     from trackgate.model import Clock
-    from trackgate.outbox import Outbox
+    from trackgate.outbox import OwnedOutbox
 
 
 class Operator(Inquiries):
@@ -36,7 +36,7 @@ class Operator(Inquiries):
     def __init__(
         self,
         archive: Callable[[], Archive],
-        outbox: Outbox | None,
+        outbox: OwnedOutbox | None,
         *,
         sources: Collection[str],
         destinations: Mapping[str, Destination],
@@ -134,7 +134,7 @@ class Operator(Inquiries):
             self._log.warning("destination.dropped", destination=name, count=dropped)
         return Dropped(dropped=dropped)
 
-    def _writes(self) -> Outbox:
+    def _writes(self) -> OwnedOutbox:
         if self._outbox is None:
             raise OutboxUnavailable("the outbox was opened to be read only")
         return self._outbox

@@ -2,7 +2,8 @@
 
 SQLite, the embedded one, is ``trackgate.outboxes.sqlite``; the files beside it are its parts:
 
-    sqlite             the asynchronous face, on the event loop
+    face               the asynchronous face, on the event loop, over whatever does its jobs
+    sqlite             the outbox in this process
     sqlite_writer      the one thread that writes: many requests, one transaction, one fsync
     sqlite_transaction what one transaction does, kind by kind:
     sqlite_append      new events,
@@ -14,4 +15,7 @@ SQLite, the embedded one, is ``trackgate.outboxes.sqlite``; the files beside it 
     sqlite_database    the connection, the schema, the named queries (``*.sql``)
     sqlite_lock        one process owns a data directory
     sqlite_reader      reading from another process
+    remote             the outbox in another process, reached through a socket
+    remote_server      the other end: what serves it there
+    remote_frames      what passes between them
 """

@@ -35,6 +35,13 @@ class Account(Struct):
     last_owed: int = 0
     tail: Tail | None = None
 
+    def give_back(self, lane: int) -> None:
+        """One that was in somebody's hand, and not held, is in nobody's again."""
+        self.returned += 1
+        if self.tail is not None:
+            self.tail.given_back.add(lane)
+            self.tail.returned = True
+
 
 class InHand(Struct, array_like=True, gc=False):
     """A delivery in somebody's hand. ``attempts`` counts those that were started, this one included."""

@@ -17,7 +17,6 @@ from trackgate.outboxes.sqlite_jobs import Handed
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from trackgate.outbox import Delivery
     from trackgate.outboxes.sqlite_accounts import Account
     from trackgate.outboxes.sqlite_books import Books
     from trackgate.outboxes.sqlite_database import Database
@@ -31,7 +30,7 @@ def checksum(seq: int, lane: int, hops: int, size: int, body: bytes) -> int:
     return zlib.crc32(body, zlib.crc32(b"%d %d %d %d " % (seq, lane, hops, size)))
 
 
-def sound(database: Database, books: Books, account: Account, handed: Sequence[Handed], now: int) -> list[Delivery]:
+def sound(database: Database, books: Books, account: Account, handed: Sequence[Handed], now: int) -> list[Handed]:
     """Those of the deliveries whose events are as they were stored; the others die on the spot, with a reason.
 
     Args:
@@ -42,14 +41,16 @@ def sound(database: Database, books: Books, account: Account, handed: Sequence[H
         now: microseconds.
 
     """
-    deliveries: list[Delivery] = []
+    deliveries: list[Handed] = []
     damaged: list[tuple[Handed, str]] = []
     for one in handed:
         try:
-            if one.crc is not None and one.crc != checksum(one.seq, one.lane, one.hops, one.size, one.body.encode()):
+            if one.crc is None:
+                one.delivery(account.name)  # only what has no checksum has to be looked at
+            elif one.crc != checksum(one.seq, one.lane, one.hops, one.size, one.body.encode()):
                 damaged.append((one, "the stored event does not match its checksum"))
-            else:
-                deliveries.append(one.delivery(account.name))
+                continue
+            deliveries.append(one)
         except msgspec.DecodeError as error:
             damaged.append((one, f"the stored event cannot be read: {error}"))
     if damaged:

@@ -1,4 +1,4 @@
-"""What the event loop asks of the writer: plain values, and the futures that wait for the answers.
+"""What is asked of an outbox: plain values, each with whoever waits for its answer. They pass between processes.
 
 Values of which there are thousands in no time, and which cannot be part of a cycle, are none of the garbage collector's
 business (``gc=False``).
@@ -6,8 +6,7 @@ business (``gc=False``).
 
 from __future__ import annotations
 
-import asyncio
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from msgspec import Struct
@@ -18,7 +17,7 @@ from trackgate.outboxes.sqlite_counts import Counts
 from trackgate.outboxes.sqlite_times import micros
 
 
-class Row(Struct, frozen=True, gc=False):
+class Row(Struct, frozen=True, array_like=True, gc=False):
     """An entry made ready on the event loop, so that whatever is wrong with it fails its own call."""
 
     id: str
@@ -35,10 +34,29 @@ class Row(Struct, frozen=True, gc=False):
     size: int
 
 
-class Job(Struct, eq=False):
-    """A request. ``answer`` is resolved on the event loop, after the commit that holds it."""
+class Promise(Protocol):
+    """Whoever waits for the answer to a job."""
 
-    answer: asyncio.Future[Any]
+    def done(self) -> bool:
+        """Whether nobody waits any more."""
+
+    def cancelled(self) -> bool:
+        """Whether nobody waits any more, because they gave up. Asked on the writer's thread."""
+
+    def set_result(self, result: Any, /) -> None:
+        """Hear the answer."""
+
+    def set_exception(self, exception: BaseException, /) -> None:
+        """Hear why there is none."""
+
+
+class Job(Struct, eq=False, array_like=True, tag=True):
+    """A request. ``answer`` is resolved on the event loop, after the commit that holds it.
+
+    It is a future or another ``Promise``; while the job is on its way between processes, the number of one.
+    """
+
+    answer: Any
 
 
 class Append(Job, eq=False):
@@ -49,28 +67,28 @@ class Append(Job, eq=False):
 
 
 class Take(Job, eq=False):
-    """Answered with a list of ``Delivery``."""
+    """Answered with a list of ``Handed``."""
 
     destination: str
     limit: int
 
 
 class TakeLive(Job, eq=False):
-    """Answered with a list of ``Delivery``."""
+    """Answered with a list of ``Handed``."""
 
     destination: str
     limit: int
 
 
 class TakeHeld(Job, eq=False):
-    """Answered with a list of ``Delivery``. ``now`` is ``None`` where every due time counts as reached."""
+    """Answered with a list of ``Handed``. ``now`` is ``None`` where every due time counts as reached."""
 
     destination: str
     limit: int
     now: int | None
 
 
-class Claim(Struct, frozen=True, gc=False):
+class Claim(Struct, frozen=True, array_like=True, gc=False):
     """A delivery that comes back, and what tells whether it is still in the hand that it was given to.
 
     ``started`` is how many attempts had been started before it was handed out (``Delivery.attempts``).
@@ -82,7 +100,7 @@ class Claim(Struct, frozen=True, gc=False):
     started: int
 
 
-class Settled(Claim, frozen=True, gc=False):
+class Settled(Claim, frozen=True, array_like=True, gc=False):
     """A delivery that comes back with what became of it: a ``Settlement`` without the event."""
 
     fate: Fate
@@ -99,6 +117,15 @@ class GiveBack(Job, eq=False):
     """Answered with ``None``."""
 
     claims: list[Claim]
+
+
+class LetGo(Job, eq=False):
+    """Whoever took from these destinations is gone: what it had in hand comes again, counted.
+
+    Answered with ``None``.
+    """
+
+    destinations: list[str]
 
 
 class Stand(Job, eq=False):
@@ -196,6 +223,10 @@ class Handed(Struct, array_like=True, gc=False):
             aside=self.aside,
             live=self.live,
         )
+
+    def claim(self, destination: str) -> Claim:
+        """The delivery as one that comes back untried."""
+        return Claim(destination, self.seq, self.held, self.attempts)
 
 
 class Snapshot(Struct, frozen=True):

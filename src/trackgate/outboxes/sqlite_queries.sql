@@ -305,6 +305,10 @@ where first < 9e18;
 -- After a start: nothing is in anybody's hand. The attempts that were started stay counted.
 update unsettled set hand = 0 where hand <> 0;
 
+-- name: let_go_there
+-- Nothing is in anybody's hand at some destinations. The attempts that were started stay counted. Rows: destination.
+update unsettled set hand = 0 where destination in (select value from json_each(:rows)) and hand <> 0;
+
 -- name: undo_hand
 -- After a transaction whose end is unknown: nobody got what it handed out.
 update unsettled set hand = 0, attempts = attempts - 1 where hand = :hand;

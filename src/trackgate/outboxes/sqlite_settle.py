@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from trackgate.outboxes.sqlite_accounts import Account, InHand
     from trackgate.outboxes.sqlite_books import Books
     from trackgate.outboxes.sqlite_database import Database
-    from trackgate.outboxes.sqlite_jobs import Claim, Settled
+    from trackgate.outboxes.sqlite_jobs import Claim, LetGo, Settled
 
 RETRIED = frozenset({"retry", "park"})
 """The outcomes of attempts that do not end a delivery."""
@@ -40,6 +40,23 @@ def settle(database: Database, books: Books, jobs: Sequence[Settle | GiveBack], 
             for one in job.settled:
                 returns.settle(one)
     returns.store(database)
+
+
+def let_go(database: Database, books: Books, job: LetGo) -> None:
+    """Take back what somebody had in hand who is gone; the attempts that were started stay counted.
+
+    Args:
+        database: inside a transaction.
+        books: change with it.
+        job: says where.
+
+    """
+    accounts = {books.accounts[name].id: books.accounts[name] for name in job.destinations if name in books.accounts}
+    for key in [key for key in books.in_hand if key[0] in accounts]:
+        gone = books.in_hand.pop(key)
+        if not gone.held:
+            accounts[gone.destination].give_back(gone.lane)
+    database.run("let_go_there", rows=sorted(accounts))
 
 
 class _Returns:
@@ -79,10 +96,7 @@ class _Returns:
             return
         row, account = claimed
         if not row.held:
-            account.returned += 1
-            if account.tail is not None:
-                account.tail.given_back.add(row.lane)
-                account.tail.returned = True
+            account.give_back(row.lane)
         self._given_back.append((account.id, row.seq))
 
     def store(self, database: Database) -> None:

@@ -15,7 +15,6 @@ from trackgate.outboxes.sqlite_live import find_live, is_backlog
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from trackgate.outbox import Delivery
     from trackgate.outboxes.sqlite_accounts import Account
     from trackgate.outboxes.sqlite_books import Books
     from trackgate.outboxes.sqlite_database import Database
@@ -70,7 +69,7 @@ class _Waiting(Struct, array_like=True, gc=False):
 
 def hand_out(
     database: Database, books: Books, jobs: Sequence[Take | TakeLive | TakeHeld], hand: int, now: int
-) -> list[list[Delivery]]:
+) -> list[list[Handed]]:
     """Hand deliveries out: they count as started once the transaction is committed.
 
     Args:
@@ -81,7 +80,7 @@ def hand_out(
         now: microseconds.
 
     """
-    answers: list[list[Delivery]] = []
+    answers: list[list[Handed]] = []
     cursors = {account.id: account.cursor for account in books.accounts.values()}
     for job in jobs:
         account = books.accounts.get(job.destination)

@@ -14,6 +14,7 @@ from trackgate.outboxes.sqlite_jobs import (
     DropWaiting,
     GiveBack,
     Job,
+    LetGo,
     Move,
     NextDue,
     Reject,
@@ -25,7 +26,7 @@ from trackgate.outboxes.sqlite_jobs import (
     TakeLive,
 )
 from trackgate.outboxes.sqlite_operate import operate
-from trackgate.outboxes.sqlite_settle import settle
+from trackgate.outboxes.sqlite_settle import let_go, settle
 from trackgate.outboxes.sqlite_take import hand_out
 from trackgate.outboxes.sqlite_times import micros
 
@@ -88,6 +89,8 @@ def _do(database: Database, books: Books, job: Job, now: int) -> int | None:
         case Reject():
             for (source, reason), number in job.counts.items():
                 books.count("source", source, REJECTED + reason, number)
+        case LetGo():
+            let_go(database, books, job)
         case RetryDead() | DropDead() | Move() | DropWaiting():
             return operate(database, books, job, now)
         case _:
