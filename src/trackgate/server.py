@@ -14,7 +14,7 @@ from msgspec import Struct
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from trackgate.address import Address
-from trackgate.deadline import Deadline
+from trackgate.alarm import Alarm
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -133,11 +133,11 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._deadline = Deadline()
+        self._alarm = Alarm()
         self._expect_headers()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._deadline.close()
+        self._alarm.close()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -169,7 +169,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self._refuse_head()
         self._in_headers = False
         self._unended = 0
-        self._deadline.clear()
+        self._alarm.clear()
         if self._refused or self._upgrading:
             return
         crowded = len(self.connections) > self.bounds.connections and self.url not in self.bounds.spared
@@ -188,7 +188,7 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._refused or self._upgrading:
             return
         if self.cycle.response_complete:
-            self._deadline.clear()
+            self._alarm.clear()
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
@@ -226,7 +226,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._expect(self._too_slow)
 
     def _expect(self, otherwise: Callable[[], None]) -> None:
-        self._deadline.set(self.bounds.header_timeout, otherwise)
+        self._alarm.set(self.bounds.header_timeout, otherwise)
 
     def _too_slow(self) -> None:
         if self._unended or self._fields:

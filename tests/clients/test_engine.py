@@ -14,7 +14,7 @@ from trackgate.model import Call, Fault, Reply
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from trackgate.clients.deadlines import Deadline
+    from trackgate.deadlines import Deadline
 
 CALL = Call(url="http://127.0.0.1:1/v1/track", headers={"authorization": "Token k"}, body=b"{}")
 

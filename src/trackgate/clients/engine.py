@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from trackgate.client import MAX_REPLY
-from trackgate.clients.deadlines import Deadlines
+from trackgate.deadlines import Deadlines
 from trackgate.model import Fault, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from trackgate.clients.deadlines import Deadline
+    from trackgate.deadlines import Deadline
     from trackgate.model import Call, Clock
 
 CONNECTIONS = 256
@@ -82,7 +82,7 @@ class Engine(ABC):
     def __init__(self, clock: Clock, version: str, connections: int) -> None:
         self._clock = clock
         self._closed = False
-        self._deadlines: Deadlines | None = None
+        self._deadlines = Deadlines()
         # Ours, not the engine's: a call that is cancelled while it waits must not be sent after all.
         self._slots = asyncio.Semaphore(connections)
         # No compression is asked for and none is undone: a small reply cannot unfold into a large one.
@@ -97,7 +97,7 @@ class Engine(ABC):
         reading = Reading(self._clock)
         fault = Fault("protocol", "the engine gave neither a reply nor a reason")
         try:
-            with self._running().within(deadline) as running:
+            with self._deadlines.within(deadline) as running:
                 async with self._slots:
                     await self.exchange(call, self._outgoing(call), running, reading)
         except TimeoutError:
@@ -112,12 +112,6 @@ class Engine(ABC):
     async def close(self) -> None:
         self._closed = True
         await self.release()
-
-    def _running(self) -> Deadlines:
-        """The deadlines of the loop that the client is used on, which it may have been made before."""
-        if self._deadlines is None:
-            self._deadlines = Deadlines(asyncio.get_running_loop())
-        return self._deadlines
 
     def _outgoing(self, call: Call) -> dict[str, str]:
         stated = {name: value for name, value in call.headers.items() if name not in _FRAMING}

@@ -20,7 +20,7 @@ from trackgate.model import Fault
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from trackgate.clients.deadlines import Deadline
+    from trackgate.deadlines import Deadline
     from trackgate.model import Call, Clock
 
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from pyreqwest.response import Response
 
-    from trackgate.clients.deadlines import Deadline
+    from trackgate.deadlines import Deadline
     from trackgate.model import Call, Clock
 
 

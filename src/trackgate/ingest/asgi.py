@@ -8,10 +8,10 @@ from urllib.parse import unquote
 import msgspec
 from msgspec.structs import replace
 
+from trackgate.deadlines import Deadlines
 from trackgate.headers import BATCH_ID, EVENT_ID
 from trackgate.ingest.doors import Door, Doors, Turned
 from trackgate.ingest.intake import COME_BACK
-from trackgate.ingest.patience import Patience
 from trackgate.model import Call, Problem, ProblemKind, Reply
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ class Edge:
         self._metrics = metrics
         self._max_body = max_body
         self._body_timeout = body_timeout
+        self._deadlines = Deadlines()
         self._marks = marks
 
     async def __call__(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
@@ -118,7 +119,7 @@ class Edge:
         if length.isdecimal() and int(length) > limit + (0 if waits else SURPLUS):
             raise _too_large(limit)
         try:
-            with Patience(self._body_timeout):
+            with self._deadlines.within(self._body_timeout):
                 return await _collect(receive, limit)
         except TimeoutError:
             words = f"The body did not arrive within {self._body_timeout:g} s."

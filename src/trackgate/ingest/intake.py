@@ -9,8 +9,8 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from trackgate.deadlines import Deadlines
 from trackgate.headers import BATCH_ID, EVENT_ID, HOPS, IDEMPOTENCY_KEY
-from trackgate.ingest.patience import Patience
 from trackgate.model import Call, Event, Problem, ProblemKind, Receipt, Reply
 from trackgate.outbox import Appended, Dedupe, Entry, OutboxError, OutboxFull
 
@@ -44,6 +44,7 @@ class Intake(Struct, frozen=True, kw_only=True):
     log: FilteringBoundLogger
     accept_timeout: float
     """Seconds that a caller waits for the commit before it hears a 503."""
+    deadlines: Deadlines = msgspec.field(default_factory=Deadlines)
 
     async def take(self, door: Door, call: Call) -> Reply:
         """Make the events of a call durable and say so in the vendor's words.
@@ -73,7 +74,7 @@ class Intake(Struct, frozen=True, kw_only=True):
 
     async def _append(self, entries: Sequence[Entry]) -> Sequence[Appended]:
         try:
-            with Patience(self.accept_timeout):
+            with self.deadlines.within(self.accept_timeout):
                 return await self.outbox.append(entries)
         except OutboxFull as full:
             words = f"Trackgate has no room for new events ({full.limit.replace('_', ' ')}); try again later."

@@ -1,4 +1,4 @@
-"""One timer for all the calls of a client: a timer of the event loop's for each would cost as much as the call."""
+"""One timer for many deadlines: where each call has one, a timer of the event loop's own for each is dear."""
 
 from __future__ import annotations
 
@@ -10,15 +10,10 @@ if TYPE_CHECKING:
 
 
 class Deadlines:
-    """Those that run.
+    """Those that run, on the event loop that runs."""
 
-    Args:
-        loop: the one that the calls are made on. Until Python 3.12, to ask which one runs is a system call.
-
-    """
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._running: set[Deadline] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
@@ -30,10 +25,13 @@ class Deadlines:
             TimeoutError: from the block, in the place of the cancellation, as ``asyncio.timeout`` does.
 
         """
-        task = asyncio.current_task(self._loop)
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:  # else the timer would be one of a loop that has ended
+            self._loop, self._timer, self._running = loop, None, set()
+        task = asyncio.current_task(loop)
         if task is None:
             raise RuntimeError("a deadline needs a task that it can cancel")
-        return Deadline(self, task, seconds, self._loop.time() + seconds)
+        return Deadline(self, task, seconds, loop.time() + seconds)
 
     def begin(self, deadline: Deadline) -> None:
         """It runs."""
@@ -48,12 +46,12 @@ class Deadlines:
     def _set(self, at: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._loop.call_at(at, self._expire)
+        self._timer = asyncio.get_running_loop().call_at(at, self._expire)
         self._timer_at = at
 
     def _expire(self) -> None:
         self._timer = None
-        now = self._loop.time()
+        now = asyncio.get_running_loop().time()
         late = [deadline for deadline in self._running if deadline.at <= now]
         self._running.difference_update(late)
         for deadline in late:

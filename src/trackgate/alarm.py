@@ -1,4 +1,4 @@
-"""A deadline that is set, put off and called off far more often than it is reached."""
+"""Something that is to happen at a time, and that is put off and called off far more often than it happens."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import asyncio
 from collections.abc import Callable
 
 
-class Deadline:
-    """One at a time, on one timer: that is looked at when it fires, not set anew with each call."""
+class Alarm:
+    """One at a time, on one timer, which is looked at when it fires and not set anew with each call."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._fires_at = 0.0
         self._at = 0.0
-        self._otherwise: Callable[[], None] | None = None  # ``None``: there is no deadline
+        self._otherwise: Callable[[], None] | None = None  # ``None``: nothing does
 
     def set(self, seconds: float, otherwise: Callable[[], None]) -> None:
         """Have something happen after so many seconds, in the place of what was set before."""

@@ -1,4 +1,4 @@
-"""The deadlines of many calls on one timer."""
+"""Many deadlines on one timer."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from tests.simulated import simulate
-from trackgate.clients.deadlines import Deadlines
+from trackgate.deadlines import Deadlines
 
 
 async def ends(deadlines: Deadlines, seconds: float, takes: float) -> float | str:
@@ -24,7 +24,7 @@ async def ends(deadlines: Deadlines, seconds: float, takes: float) -> float | st
 
 def test_each_block_is_cut_off_at_its_own_time_whatever_the_others_have():
     async def main() -> list[float | str]:
-        deadlines = Deadlines(asyncio.get_running_loop())
+        deadlines = Deadlines()
         first = [ends(deadlines, seconds, takes) for seconds, takes in ((50, 99), (10, 99), (50, 20), (10, 5))]
         running = asyncio.gather(*first)
         await asyncio.sleep(7)
@@ -36,7 +36,7 @@ def test_each_block_is_cut_off_at_its_own_time_whatever_the_others_have():
 def test_those_that_end_in_time_share_a_timer(monkeypatch):
     async def main() -> int:
         loop = asyncio.get_running_loop()
-        deadlines = Deadlines(loop)
+        deadlines = Deadlines()
         timers = 0
         set_one = loop.call_at
 
@@ -54,9 +54,18 @@ def test_those_that_end_in_time_share_a_timer(monkeypatch):
     assert simulate(main()) < 10
 
 
+def test_an_error_in_time_is_itself():
+    async def main() -> None:
+        with Deadlines().within(60):
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        simulate(main())
+
+
 def test_who_is_cancelled_by_somebody_else_is_cancelled_though_the_time_is_over_too():
     async def main() -> None:
-        deadlines = Deadlines(asyncio.get_running_loop())
+        deadlines = Deadlines()
         task = asyncio.ensure_future(ends(deadlines, 10, 99))
         await asyncio.sleep(1)
         (running,) = deadlines._running
@@ -70,7 +79,7 @@ def test_who_is_cancelled_by_somebody_else_is_cancelled_though_the_time_is_over_
 
 def test_a_task_that_was_cut_off_is_not_taken_for_cancelled_afterwards():
     async def main() -> int:
-        deadlines = Deadlines(asyncio.get_running_loop())
+        deadlines = Deadlines()
         assert await ends(deadlines, 1, 99) == "late after 1"
         await asyncio.sleep(1)
         task = asyncio.current_task()
