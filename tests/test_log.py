@@ -403,8 +403,13 @@ def test_adopting_the_libraries_can_be_undone():
 def test_what_several_processes_write_to_a_pipe_goes_in_pieces_that_are_not_torn(monkeypatch):
     """Whole lines, no more than a pipe takes at once; a line that is longer goes alone."""
     reader, fd = os.pipe()
-    pieces = []
-    monkeypatch.setattr(os, "write", lambda _, data: pieces.append(bytes(data)) or len(data))
+    pieces: list[bytes] = []
+
+    def write(_, data):
+        pieces.append(bytes(data))
+        return len(data)
+
+    monkeypatch.setattr(os, "write", write)
     lines = [b"%03d %s\n" % (number, b"x" * (6000 if number == 50 else number * 7)) for number in range(100)]
     writer = LineWriter(fd, lambda _: b"", shared=True)
     for line in lines:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 
 from bench.gateway import Gateway
 from bench.stage import Stage
@@ -28,12 +29,13 @@ def workers(stage: Stage) -> list[Row]:
     rows = _compared(stage, "durable accepts", (), lambda gateway: accepting(stage, gateway))
     for number in FANS:
         names = tuple(f"workers-{number}-{each}" for each in range(number))
-        plural = "s" if number > 1 else ""
-        what = f"in = out, {number} destination{plural}"
-        rows += _compared(
-            stage, what, names, lambda gateway, names=names: passing(stage, gateway, names, stage.calls())
-        )
+        what = f"in = out, {number} destination{'s' if number > 1 else ''}"
+        rows += _compared(stage, what, names, partial(_passing, stage, names))
     return rows
+
+
+def _passing(stage: Stage, names: tuple[str, ...], gateway: Gateway) -> Window:
+    return passing(stage, gateway, names, stage.calls())
 
 
 def _compared(stage: Stage, what: str, names: tuple[str, ...], look: Callable[[Gateway], Window]) -> list[Row]:

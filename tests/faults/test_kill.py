@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import statistics
 import time
+from functools import partial
 
 from tests.faults.rig import rig
 from tests.program.running import until
@@ -50,8 +51,7 @@ def test_nothing_acknowledged_is_lost_by_kill_9_of_any_of_the_processes(tmp_path
         its.stage.fail(status=503, times=8)
         its.driver.start()
         for victim in victims:
-            enough = its.driver.answered + 40
-            until(lambda enough=enough: its.driver.answered >= enough)
+            until(partial(_posted, its.driver, its.driver.answered + 40))
             its.kill(victim)
             if its.running.process.poll() is None:
                 until(lambda: len(its.running.family()) == 4 and its.ready()["status"] == "ready")
@@ -71,3 +71,7 @@ def test_nothing_acknowledged_is_lost_by_kill_9_of_any_of_the_processes(tmp_path
         )
         assert not finding.wrongs
         assert finding.duplicates <= carried
+
+
+def _posted(driver, count):
+    return driver.answered >= count

@@ -10,7 +10,7 @@ import uvloop
 from click import echo
 from litestar.exceptions import NotFoundException
 
-from trackgate.app.child import CLOSE, DRAIN, OPEN, READY
+from trackgate.app.child import CLOSE, DRAIN, DRAINING, OPEN, READY
 from trackgate.app.crew import Crew
 from trackgate.app.keeper import Keeper, leading_to, start_sandbox
 from trackgate.app.lifetime import PartEnded, logging, serve_beside, until_one_ends
@@ -37,8 +37,6 @@ OUTBOX = "outbox.sock"
 
 PATHS = "owner.sock"
 """Where they have the owner's paths answered."""
-
-PHASES = {READY: "ready", DRAIN: "draining"}
 
 FAILED = 1
 """Exit status: it could not start, or ended by a bug."""
@@ -83,7 +81,7 @@ class Owner:
                 return await crew.shares()
 
             keeper = Keeper(config, self._log, self._clock, dict, sandboxed=self._sandbox is not None, shares=shares)
-            parent.listen(lambda word: _obey(word, keeper, closing))
+            parent.listen(lambda word: _obey(word, parent, keeper, closing))
             await keeper.open(stack)
             sandbox_at = await start_sandbox(stack, self._sandbox, self._clock)
             destinations = leading_to(config.destinations, sandbox_at)
@@ -106,11 +104,14 @@ class Owner:
             raise PartEnded from ended[0].exception()
 
 
-def _obey(word: str, keeper: Keeper, closing: asyncio.Event) -> None:
-    if word == CLOSE:
+def _obey(word: str, parent: Parent, keeper: Keeper, closing: asyncio.Event) -> None:
+    if word == READY:
+        keeper.phase = "ready"
+    elif word == DRAIN:
+        keeper.phase = "draining"
+        parent.tell(DRAINING)
+    elif word == CLOSE:
         closing.set()
-    else:
-        keeper.phase = PHASES[word]
 
 
 async def _nobody(_scope: Any, _receive: Any, _send: Any) -> None:

@@ -10,13 +10,14 @@ import signal
 import socket
 import time
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
 from trackgate import data
 from trackgate.app import owner, worker
-from trackgate.app.child import CLOSE, DRAIN, LISTENING, OPEN, READY, STOP, Child
+from trackgate.app.child import CLOSE, DRAIN, DRAINING, LISTENING, OPEN, READY, STOP, Child
 from trackgate.app.lifetime import logging
 from trackgate.server import address_of, bind
 
@@ -35,6 +36,9 @@ FAILED = 1
 
 LATE = 2.0
 """Seconds beyond ``server.grace`` after which a worker that still runs is killed."""
+
+DEAF = 1.0
+"""Seconds that the workers are waited with until the owner says that we drain: it may be busy with its start."""
 
 STEADY = 10.0
 """Seconds after which a worker that ends is replaced at once; one that ended sooner leaves a pause."""
@@ -96,6 +100,7 @@ class Supervisor:
         self._opened = False
         self._listener: socket.socket | None = None
         self._draining = False
+        self._told = False
         self._signalled = False
 
     def run(self, doubt: Callable[[FilteringBoundLogger], None], announce: Callable[[str, str | None], None]) -> int:
@@ -123,7 +128,7 @@ class Supervisor:
                 return self._drain()
             except OwnerEnded as ended:
                 if self._opened:  # else it has said itself why it could not start
-                    self._tell("error", "owner.ended", how=_in_words(ended.how), advice="start the gateway again")
+                    self._tell_of_owner(ended.how)
                 return FAILED
             finally:
                 self._kill()
@@ -133,7 +138,7 @@ class Supervisor:
     def _own(self, parent: Parent) -> int:
         return owner.main(self._config, self._clock, parent, self._sandbox)
 
-    def _work(self, parent: Parent, number: int) -> int:
+    def _work(self, number: int, parent: Parent) -> int:
         assert self._listener is not None  # noqa: S101 - no worker is forked before we listen
         return worker.main(self._config, self._clock, parent, self._listener, number, self._sandbox_at)
 
@@ -165,14 +170,16 @@ class Supervisor:
         announce(listen, self._sandbox_at)
 
     def _drain(self) -> int:
-        """The workers first, then the owner; a second signal ends all at once."""
+        """Not ready first, then the workers, then the owner; a second signal ends all at once."""
         grace = self._config.server.grace
         self._draining = True
         if self._listener is not None:
             self._listener.close()
-        for child in self._children():
-            child.tell(DRAIN)
         try:
+            self._have_it_told()
+            for post in self._posts:
+                if post.child is not None:
+                    post.child.tell(DRAIN)
             self._tell("info", "gateway.draining", grace=grace)
             self._let_workers_end(time.monotonic() + grace + LATE)
             how = self._close()
@@ -180,8 +187,17 @@ class Supervisor:
             return 128 + again.number
         except OwnerEnded as ended:
             how = ended.how or FAILED
+        if how:
+            self._tell_of_owner(how)
+            return FAILED
         self._tell("info", "gateway.stopped")
-        return FAILED if how else 0
+        return 0
+
+    def _have_it_told(self) -> None:
+        self._owner.tell(DRAIN)
+        end = time.monotonic() + DEAF
+        while not self._told and time.monotonic() < end:
+            self._heed(end)
 
     def _let_workers_end(self, end: float) -> None:
         while workers := [post.child for post in self._posts if post.child is not None]:
@@ -223,13 +239,14 @@ class Supervisor:
         vacant = [post.again_at for post in self._posts if post.child is None and self._hiring]
         seconds = min([end, *vacant]) - time.monotonic()
         timeout = None if seconds == float("inf") else max(seconds, 0.0)
-        readable, _, _ = select.select([self._wakeup, *self._children()], [], [], timeout)
+        waited_for: list[socket.socket | Child] = [self._wakeup, *self._children()]
+        readable, _, _ = select.select(waited_for, [], [], timeout)
         if self._wakeup in readable:
             self._heed_signal(self._wakeup.recv(1)[0])
         if self._owner in readable:
             self._hear_owner()
         for post in self._posts:
-            if post.child in readable:
+            if post.child is not None and post.child in readable:
                 self._hear_worker(post, post.child)
 
     def _heed_signal(self, number: int) -> None:
@@ -245,11 +262,8 @@ class Supervisor:
         for post in self._posts:
             if self._hiring and post.child is None and post.again_at <= time.monotonic():
                 post.since = time.monotonic()
-                post.child = Child(
-                    f"worker-{post.number}",
-                    lambda parent, number=post.number: self._work(parent, number),
-                    self._children(),
-                )
+                work = partial(self._work, post.number)
+                post.child = Child(f"worker-{post.number}", work, self._children())
 
     def _hear_owner(self) -> None:
         words = self._owner.hear()
@@ -259,6 +273,7 @@ class Supervisor:
             what, _, where = word.partition(" ")
             if what == OPEN:
                 self._opened, self._sandbox_at = True, where or None
+            self._told |= what == DRAINING
             self._stop_if_told(what)
 
     def _hear_worker(self, post: Post, child: Child) -> None:
@@ -278,6 +293,9 @@ class Supervisor:
             raise Told(signal.SIGTERM)
 
     # --- the log --------------------------------------------------------------------------------------------------
+
+    def _tell_of_owner(self, how: int) -> None:
+        self._tell("error", "owner.ended", how=_in_words(how), advice="start the gateway again")
 
     def _tell_of(self, post: Post, child: Child, how: int) -> None:
         then = "what it had in hand goes out again" if self._draining else "another one takes its place"

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
     from litestar.types import ASGIApp, ExceptionHandlersMap, HTTPScope, Receive, Scope, Send
 
+    Calls = Callable[[HTTPScope, Receive, Send], Awaitable[None]]
+
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -58,7 +60,7 @@ def looking(
     return [readyz, show_metrics]
 
 
-def build(edge: ASGIApp, operators: ASGIApp, looked_at: Sequence[BaseRouteHandler]) -> Litestar:
+def build(edge: Calls, operators: ASGIApp, looked_at: Sequence[BaseRouteHandler]) -> Litestar:
     """Put the application together.
 
     Args:
