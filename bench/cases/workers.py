@@ -20,6 +20,9 @@ LEAST = 0.8
 ENOUGH = 4
 """Cores with which several workers have room to reach more than one does."""
 
+SHOWN = 1.0
+"""Microseconds an event: less cannot be told from nothing, since the kernel counts in ticks."""
+
 FANS = (1, 4)
 """Destinations of in = out."""
 
@@ -32,6 +35,11 @@ def workers(stage: Stage) -> list[Row]:
         what = f"in = out, {number} destination{'s' if number > 1 else ''}"
         rows += _compared(stage, what, names, partial(_passing, stage, names))
     return rows
+
+
+def _yield(window: Window) -> float:
+    """Events a processor second."""
+    return 1e6 / max(window.cost, SHOWN)
 
 
 def _passing(stage: Stage, names: tuple[str, ...], gateway: Gateway) -> Window:
@@ -47,7 +55,7 @@ def _compared(stage: Stage, what: str, names: tuple[str, ...], look: Callable[[G
         ours = [(look(one), look(several)) for _ in range(stage.options.rounds)]
         memory = [gateway.process.apart() for gateway in (one, several)]
     alone, together = (Series.of(windows) for windows in zip(*((a.rate, b.rate) for a, b in ours), strict=True))
-    cheap, dear = (Series.of(costs) for costs in zip(*((1e6 / a.cost, 1e6 / b.cost) for a, b in ours), strict=True))
+    cheap, dear = (Series.of(costs) for costs in zip(*((_yield(a), _yield(b)) for a, b in ours), strict=True))
     return [
         Row(
             what=f"{what}, {SEVERAL} workers: events a processor second of all processes",
