@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import httpx
 import msgspec
-from litestar import Litestar, MediaType, Response, get, post
+from litestar import Litestar, MediaType, Request, Response, get, post
 
 from trackgate.metrics_share import Share
 from trackgate.outbox import OutboxUnavailable, Standing
@@ -55,9 +55,9 @@ def build(station: Station, metrics: Metrics) -> Litestar:
         return Response(msgspec.json.encode(metrics.share()), media_type=MediaType.JSON)
 
     @post("/probe/{name:str}")
-    async def probe(name: str) -> Response[bytes]:
+    async def probe(request: Request[Any, Any, Any]) -> Response[bytes]:
         try:
-            standing = await station.probe(name)
+            standing = await station.probe(request.path_params["name"])
         except OutboxUnavailable as error:
             return Response(str(error).encode(), status_code=503)
         return Response(msgspec.json.encode(standing), media_type=MediaType.JSON)
