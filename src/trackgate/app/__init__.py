@@ -15,5 +15,4 @@ relay         the owner's own paths, as a worker answers them
 
 lifetime      what all of them begin and end alike
 child         a forked process, as its parent and as it sees itself
-sockets       the names of the sockets in the data directory
 """

@@ -43,7 +43,7 @@ class Child:
     """A process that was forked from this one, which must have no other thread.
 
     Args:
-        name: what it is called in the log, and by ``ps``.
+        name: what `ps` calls it, behind `tg-`.
         main: what it does; its exit status.
         siblings: those that were forked before: it closes what it inherits of them.
 
