@@ -48,17 +48,27 @@ class Gateway:
         destinations: name -> url; every event goes to all of them.
         vendor: the dialect of the destinations.
         data: an outbox that is there already.
+        workers: processes that take calls and deliver.
 
     """
 
     def __init__(
-        self, folder: Path, cores: str, destinations: Mapping[str, str], *, vendor: str, data: Path | None = None
+        self,
+        folder: Path,
+        cores: str,
+        destinations: Mapping[str, str],
+        *,
+        vendor: str,
+        data: Path | None = None,
+        workers: int = 1,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         config = folder / "routes.toml"
         config.write_text(_routes(data or folder / "data", destinations, vendor), encoding="utf-8")
         start = time.monotonic()
-        self.process = Process(folder / "process", cores, python("trackgate", "serve", "--config", config))
+        self.process = Process(
+            folder / "process", cores, python("trackgate", "serve", "--config", config, "--workers", workers)
+        )
         try:
             self.url = self.process.url()
             self._client = httpx.Client(base_url=self.url, trust_env=False)

@@ -70,9 +70,11 @@ class Process:
             raise BenchError(f"{self._name()} did not heed SIGTERM") from None
 
     def kill(self) -> None:
-        """SIGKILL, and wait."""
+        """SIGKILL, and wait; what it forked ends with it."""
+        forked = self._family()[1:]
         self._process.kill()
         self._process.wait()
+        until(lambda: not any(map(_runs, forked)), f"what {self._name()} forked outlives it")
 
     def check(self) -> None:
         """See that it still runs.
@@ -98,9 +100,12 @@ class Process:
     # --- what it costs ------------------------------------------------------------------------------------------
 
     def cpu(self) -> float:
-        """Seconds of processor time so far, all threads, in user and kernel."""
-        fields = self._proc("stat").rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS
+        """Seconds of processor time so far, all its processes and their threads, in user and kernel."""
+        return sum(_ticks(pid) for pid in self._family()) / TICKS
+
+    def apart(self) -> float:
+        """MiB in memory now, all its processes, what they share counted once."""
+        return sum(_shared_out(pid) for pid in self._family()) / 1024
 
     def resident(self) -> float:
         """MiB in memory now."""
@@ -115,12 +120,38 @@ class Process:
         found = re.search(r"^write_bytes: (\d+)", self._proc("io"), re.MULTILINE)
         return int(found[1]) if found else 0
 
+    def _family(self) -> list[int]:
+        """It, and those that it forked and that run."""
+        try:
+            forked = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text("utf-8").split()
+        except FileNotFoundError:
+            forked = []
+        return [self.pid, *map(int, forked)]
+
     def _status(self, name: str) -> int:
         found = re.search(rf"^{name}:\s+(\d+) kB", self._proc("status"), re.MULTILINE)
         return int(found[1]) if found else 0
 
     def _proc(self, name: str) -> str:
         return Path(f"/proc/{self.pid}/{name}").read_text("utf-8")
+
+
+def _ticks(pid: int) -> int:
+    fields = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
+
+
+def _shared_out(pid: int) -> int:
+    """KiB of a process; of what several have in common, its part."""
+    found = re.search(r"^Pss:\s+(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text("utf-8"), re.MULTILINE)
+    return int(found[1]) if found else 0
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 def python(module: str, *arguments: object) -> list[str]:

@@ -87,12 +87,17 @@ class Stage:
 
     @contextmanager
     def gateway(
-        self, *names: str, vendor: str = "userpilot", dead: Mapping[str, str] | None = None, data: Path | None = None
+        self,
+        *names: str,
+        vendor: str = "userpilot",
+        dead: Mapping[str, str] | None = None,
+        data: Path | None = None,
+        workers: int = 1,
     ) -> Iterator[Gateway]:
         """A gateway that delivers every event to the sink under these names, and to ``dead`` ones elsewhere."""
         destinations = {name: f"{self.sink.url}/{name}" for name in names} | dict(dead or {})
         folder = self._folder("gateway")
-        gateway = Gateway(folder, self.cores.measured, destinations, vendor=vendor, data=data)
+        gateway = Gateway(folder, self.cores.measured, destinations, vendor=vendor, data=data, workers=workers)
         self._note("gateway", gateway.process.command)
         try:
             yield gateway

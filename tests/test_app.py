@@ -6,13 +6,16 @@ import asyncio
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import structlog
 from structlog.testing import capture_logs
 
 from trackgate import vendors
-from trackgate.app import Gateway, PartEnded
+from trackgate.app.alone import Gateway
+from trackgate.app.lifetime import PartEnded
+from trackgate.app.station import Station
 from trackgate.clock import SystemClock
 from trackgate.config import Config, Server, load
 from trackgate.data import LARGEST_BACKLOG, backlog_limit
@@ -24,9 +27,10 @@ from trackgate.vendor import Target
 def test_a_worker_that_waits_for_a_dead_storage_does_not_hold_up_the_end():
     async def main():
         config = Config(server=Server(grace=Duration(0)), sources={}, destinations={}, routes=(), path=Path("x"))
-        gateway = Gateway(config, structlog.get_logger(), SystemClock())
+        unused: Any = None
+        station = Station(config, {}, unused, unused, structlog.get_logger(), SystemClock(), sandboxed=False)
         hanging = asyncio.create_task(asyncio.sleep(3600))
-        await asyncio.wait_for(gateway._stop_workers([hanging]), 20)
+        await asyncio.wait_for(station._stop([hanging]), 20)
         assert hanging.cancelled()
 
     asyncio.run(main())

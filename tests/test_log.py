@@ -17,14 +17,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from msgspec import Struct
 
-from trackgate.log import adopt_stdlib, configure
+from trackgate.log import LineWriter, adopt_stdlib, configure
 from trackgate.model import Call, Event
 from trackgate.units import Duration, Size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from trackgate.log import LineWriter
 
 AT = datetime(2026, 1, 2, 4, 4, 5, 678901, tzinfo=timezone(timedelta(hours=1)))
 CANARY = "canary-of-a-user"
@@ -400,3 +398,27 @@ def test_adopting_the_libraries_can_be_undone():
         undo()
         lines.close()
     assert (root.handlers[:], root.level) == before
+
+
+def test_what_several_processes_write_to_a_pipe_goes_in_pieces_that_are_not_torn(monkeypatch):
+    """Whole lines, no more than a pipe takes at once; a line that is longer goes alone."""
+    reader, fd = os.pipe()
+    pieces: list[bytes] = []
+
+    def write(_, data):
+        pieces.append(bytes(data))
+        return len(data)
+
+    monkeypatch.setattr(os, "write", write)
+    lines = [b"%03d %s\n" % (number, b"x" * (6000 if number == 50 else number * 7)) for number in range(100)]
+    writer = LineWriter(fd, lambda _: b"", shared=True)
+    for line in lines:
+        writer.write(line)
+    writer.close()
+    assert b"".join(pieces) == b"".join(lines)
+    assert all(piece.endswith(b"\n") for piece in pieces)
+    assert [len(piece) for piece in pieces if len(piece) > 4096] == [len(lines[50])]
+    assert len(pieces) < len(lines) / 4
+    monkeypatch.undo()
+    os.close(reader)
+    os.close(fd)

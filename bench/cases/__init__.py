@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from bench.cases import accept, backlog, latency, properties, rest, sick, steady
+from bench.cases import accept, backlog, latency, properties, rest, sick, steady, workers
 from bench.stage import Stage
 from bench.table import Row
 
@@ -19,6 +19,7 @@ CASES: Mapping[str, Case] = {
     "half-load": latency.half_load,
     "idle": latency.idle,
     "rest": rest.rest,
+    "workers": workers.workers,
     "sick": sick.sick,
     "properties": properties.properties,
     "start": backlog.start,

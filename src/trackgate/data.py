@@ -25,6 +25,9 @@ LARGEST_BACKLOG = 10 * 2**30
 FILES = (FILE, f"{FILE}-wal", BALLAST)
 """What the outbox fills."""
 
+CONTROL = "control.sock"
+"""The socket by which the commands of whoever owns the directory reach the running gateway."""
+
 SANDBOX = "sandbox"
 """The folder in ``server.data`` for the outbox of ``serve --sandbox``: it never touches real data."""
 

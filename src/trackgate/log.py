@@ -14,6 +14,7 @@ import logging
 import os
 import queue
 import select
+import stat
 import sys
 import threading
 import time
@@ -28,7 +29,7 @@ import structlog
 from structlog.typing import FilteringBoundLogger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from types import TracebackType
 
     from structlog.typing import EventDict
@@ -54,6 +55,8 @@ UNCOLOURED: Final = "\x1b[0m"
 
 _CHUNK = 64 * 1024
 _ENCODER = msgspec.json.Encoder()
+_UNTORN = 4096
+"""Bytes that a pipe takes in one piece (``PIPE_BUF``), whoever else writes to it. A file takes any number."""
 _PLAIN = frozenset({str, int, float, bool, type(None)})
 
 
@@ -64,11 +67,13 @@ class LineWriter:
         fd: where to; it stays open when this is closed.
         dropped: words the line that tells how many were dropped.
         room: lines that may wait.
+        shared: whether other processes write there too, whose lines must not be torn.
 
     """
 
-    def __init__(self, fd: int, dropped: Callable[[int], bytes], room: int = ROOM) -> None:
+    def __init__(self, fd: int, dropped: Callable[[int], bytes], room: int = ROOM, *, shared: bool = False) -> None:
         self._fd = fd
+        self._untorn = shared and not stat.S_ISREG(os.fstat(fd).st_mode)
         self._dropped = dropped
         self._room = room
         self._waiting: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
@@ -98,7 +103,8 @@ class LineWriter:
         going = True
         while going:
             lines, going = self._next()
-            if lines and self._put(lines):
+            written = [self._put(piece) for piece in self._pieces(lines)]
+            if written and all(written):
                 self._confess()
 
     def _next(self) -> tuple[list[bytes], bool]:
@@ -115,6 +121,19 @@ class LineWriter:
                 return lines, True
             line = self._waiting.get()
         return lines, False
+
+    def _pieces(self, lines: list[bytes]) -> Iterator[list[bytes]]:
+        """What is written at once: all of it, or so many whole lines as nobody else's line can come between."""
+        piece: list[bytes] = []
+        size = 0
+        for line in lines:
+            if piece and self._untorn and size + len(line) > _UNTORN:
+                yield piece
+                piece, size = [], 0
+            piece.append(line)
+            size += len(line)
+        if piece:
+            yield piece
 
     def _confess(self) -> None:
         with self._lock:
@@ -146,7 +165,13 @@ class LineWriter:
 
 
 def configure(
-    fd: int, clock: Clock, *, style: Style = "auto", level: Level = "info", room: int = ROOM
+    fd: int,
+    clock: Clock,
+    *,
+    style: Style = "auto",
+    level: Level = "info",
+    room: int = ROOM,
+    shared: bool = False,
 ) -> tuple[FilteringBoundLogger, LineWriter]:
     """A log that writes to ``fd``, and the writer behind it, to be closed at the end.
 
@@ -156,6 +181,7 @@ def configure(
         style: ``auto`` is ``console`` on a terminal, else ``json``.
         level: the least severe that is written.
         room: lines that may wait for the reader.
+        shared: whether other processes log there too.
 
     """
     console = style == "console" or (style == "auto" and os.isatty(fd))
@@ -167,7 +193,7 @@ def configure(
     def dropped(lines: int) -> bytes:
         return say("warning", "log.dropped", {"lines": lines})
 
-    writer = LineWriter(fd, dropped, room)
+    writer = LineWriter(fd, dropped, room, shared=shared)
     log: FilteringBoundLogger = structlog.wrap_logger(
         writer, processors=[], wrapper_class=_logger(level, say), context_class=dict
     ).bind()

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from trackgate.metrics_share import Share, share_of, summed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from prometheus_client.core import Metric
+    from collections.abc import Callable, Iterator, Sequence
 
     from trackgate.model import Clock
     from trackgate.outbox import DestinationTally, Ledger
@@ -106,9 +108,14 @@ class Metrics:
         """The outbox committed."""
         self._committed.observe(seconds)
 
-    def render(self) -> bytes:
-        """The text format, version 0.0.4."""
-        return generate_latest(self._registry)
+    def render(self, shares: Sequence[Share] = ()) -> bytes:
+        """The text format, version 0.0.4; ``shares`` are what other processes of the gateway have counted."""
+        return generate_latest(_Families(summed(self._registry.collect(), shares)) if shares else self._registry)
+
+    def share(self) -> Share:
+        """What only this process knows, for the one that renders."""
+        counted = (self._answered, self._attempted, self._refused)
+        return share_of([*(family for each in counted for family in each.collect()), self._flying()])
 
     def collect(self) -> Iterator[Metric]:
         """The ledger as metrics (prometheus_client's collector protocol)."""
@@ -122,10 +129,7 @@ class Metrics:
         yield _gauge("trackgate_backlog_limit_bytes", "At this many bytes new events get a 503.", ledger.backlog_limit)
 
     def _moments(self, ledger: Ledger) -> Iterator[Metric]:
-        flying = GaugeMetricFamily("trackgate_in_flight", "Calls under way.", labels=["destination"])
-        for name, count in self._in_flight().items():
-            flying.add_metric([name], count)
-        yield flying
+        yield self._flying()
         oldest = GaugeMetricFamily(
             "trackgate_oldest_waiting_seconds", "Age of the oldest event that waits.", labels=["destination"]
         )
@@ -134,6 +138,21 @@ class Metrics:
             age = 0.0 if tally.oldest is None else max((now - tally.oldest).total_seconds(), 0.0)
             oldest.add_metric([name], age)
         yield oldest
+
+    def _flying(self) -> Metric:
+        flying = GaugeMetricFamily("trackgate_in_flight", "Calls under way.", labels=["destination"])
+        for name, count in self._in_flight().items():
+            flying.add_metric([name], count)
+        return flying
+
+
+class _Families(Struct):
+    """Metrics that were collected already (prometheus_client's collector protocol)."""
+
+    families: Iterable[Metric]
+
+    def collect(self) -> Iterable[Metric]:
+        return self.families
 
 
 def _sources(ledger: Ledger) -> Iterator[Metric]:

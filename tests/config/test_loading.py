@@ -140,6 +140,7 @@ def test_every_key_of_the_server_has_a_variable(read):
         "listen": "127.0.0.1:1",
         "data": "/data",
         "max_connections": "9",
+        "workers": "3",
         "log_format": "json",
         "log_level": "debug",
         "dedupe_window": "9d",

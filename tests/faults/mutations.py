@@ -44,7 +44,7 @@ CLOSEST = {
     "operate": ("tests/operate", "tests/cli"),
     "vendors": ("tests/vendors",),
     "metrics.py": ("tests/test_metrics.py",),
-    "app.py": ("tests/test_metrics.py", "tests/test_app.py", "tests/program/test_gateway.py"),
+    "app": ("tests/test_metrics.py", "tests/test_app.py", "tests/program/test_gateway.py"),
     "": ("tests/test_retry.py", "tests/vendors", "tests/deliver", "tests/program/test_gateway.py", "tests/test_app.py"),
 }
 """Folder of the source -> where to look for a test that notices."""

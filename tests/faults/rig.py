@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -13,7 +15,7 @@ from tests.faults.driver import Driver
 from tests.faults.judge import Evidence, Finding, judge
 from tests.faults.oracle import Oracle
 from tests.faults.verdicts import long_form
-from tests.program.running import GUARD, VENDORS, Process, Stage, metrics, until
+from tests.program.running import GUARD, VENDORS, Process, Stage, metrics, runs, until
 from trackgate.deliver.worker import CARRIED
 from trackgate.outboxes.sqlite_reader import SqliteReader
 
@@ -30,6 +32,9 @@ FRESH = 5.0
 DRAIN = 300.0
 """Seconds after which a queue that does not drain is taken for stuck: a guard, not a measure."""
 
+WHOLE = frozenset({"supervisor", "owner"})
+"""Processes whose end is everybody's."""
+
 QUIET = 'log_level = "warning"\n'
 
 
@@ -42,6 +47,7 @@ class Rig:
         workers: callers at a time.
         rate: events a second; ``None`` for as many as are answered.
         concurrency: the most calls in flight at each destination.
+        processes: workers of the gateway.
         server: more lines for ``[server]``.
         timed: whether to keep when each event was sent and came in.
         more: more lines for a destination.
@@ -56,12 +62,13 @@ class Rig:
         workers: int = 8,
         rate: float | None = None,
         concurrency: int = 8,
+        processes: int = 1,
         server: str = "",
         timed: bool = False,
         **more: str,
     ) -> None:
         lines = {name: f"concurrency = {concurrency}\n{more.get(name, '')}" for name in VENDORS}
-        self.stage = Stage(folder, QUIET + server, **lines)
+        self.stage = Stage(folder, f"{QUIET}workers = {processes}\n{server}", **lines)
         self.data = folder / "data"
         self.carried = CARRIED * concurrency * len(VENDORS)
         """Deliveries that a kill may find in flight, or answered and not settled: so many may come twice."""
@@ -83,12 +90,15 @@ class Rig:
         self.gateway = gateway
         return gateway
 
-    def kill(self) -> None:
-        """``kill -9``."""
+    def kill(self, which: str = "supervisor") -> None:
+        """``kill -9`` one of its processes; but for a worker's, wait for the end of all."""
         running = self.running
-        running.process.kill()
-        self.driver.aim(None)
-        running.process.wait(GUARD)
+        family = running.family()
+        os.kill(family[which], signal.SIGKILL)
+        if which in WHOLE:
+            self.driver.aim(None)
+            running.process.wait(GUARD)
+            until(lambda: not any(map(runs, family.values())))
 
     def stop(self) -> int:
         """SIGTERM; the exit status."""

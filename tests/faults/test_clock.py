@@ -10,7 +10,7 @@ from uuid_utils import uuid7
 
 from tests.faults.world import DAY, HOUR, OK, THERE, status, world
 from tests.simulated import START, simulate
-from trackgate.app import _mint
+from trackgate.app.station import _mint
 
 JUMPS = {
     "an hour on": timedelta(hours=1),

@@ -23,7 +23,8 @@ from tests.made import NOON
 from tests.outboxes.faulty_disk import FaultyDisk, no_space
 from tests.outboxes.kinds import Sqlite, entry, settled
 from tests.program.running import appizer, stage, until
-from trackgate.app import Gateway, PartEnded
+from trackgate.app.alone import Gateway
+from trackgate.app.lifetime import PartEnded
 from trackgate.clock import SystemClock
 from trackgate.config import load
 from trackgate.outbox import Held, OutboxUnavailable, Standing

@@ -54,10 +54,11 @@ class Probe(threading.Thread):
         return self.heard
 
 
+@pytest.mark.parametrize("processes", [1, 2])
 @pytest.mark.parametrize("grace", GRACES)
-def test_sigterm_under_load_loses_nothing(tmp_path, grace, long, verdict):
+def test_sigterm_under_load_loses_nothing(tmp_path, grace, processes, long, verdict):
     rounds = 2
-    with rig(tmp_path, "stop", rate=150, server=f'grace = "{grace}s"\n') as its:
+    with rig(tmp_path, "stop", rate=150, processes=processes, server=f'grace = "{grace}s"\n') as its:
         its.stage.fail(status=503, times=4)
         its.driver.start()
         took, statuses, readiness, told_after = [], [], [], math.inf
@@ -84,7 +85,7 @@ def test_sigterm_under_load_loses_nothing(tmp_path, grace, long, verdict):
         wavered = any(200 in _after_first_no(heard) for heard in readiness)
         in_time = max(took) <= grace + AFTER
         verdict(
-            test=f"SIGTERM under load, {grace} s of grace",
+            test=f"SIGTERM under load, {grace} s of grace, {processes} worker{'s' if processes > 1 else ''}",
             done=f"{rounds} in a row, one with a destination that hangs; {len(its.driver.record.promised)} events",
             held=not finding.wrongs and not any(statuses) and told and not wavered and (in_time or not long),
             obligations=finding.obligations,

@@ -11,7 +11,7 @@ import pytest
 
 from tests.faults.world import APPIZER, HOUR, OK, THERE, status, world
 from tests.simulated import START, simulate
-from trackgate.app import _shown
+from trackgate.app.keeper import _shown
 from trackgate.config.secret import Secret
 from trackgate.model import Reply
 from trackgate.vendor import Target

@@ -20,7 +20,7 @@ from trackgate.config.secret import Secret
 from trackgate.ingest.asgi import Edge
 from trackgate.ingest.doors import Doors
 from trackgate.ingest.intake import Intake
-from trackgate.ingest.web import build
+from trackgate.ingest.web import build, looking
 from trackgate.metrics import Metrics
 from trackgate.outbox import Appended, Ledger, OutboxFull, OutboxUnavailable
 from trackgate.routing import Route, Router
@@ -74,7 +74,11 @@ def gateway(shelf, *sources, **options):
         body_timeout=options.get("body_timeout", 5.0),
         marks={},
     )
-    return build(edge, _nobody, lambda: (True, {"status": "ready"}), metrics.render)
+
+    async def rendered():
+        return metrics.render()
+
+    return build(edge, _nobody, looking(lambda: (True, {"status": "ready"}), rendered))
 
 
 async def _nobody(_scope, _receive, _send):

@@ -74,6 +74,12 @@ class Process:
         """The lines logged so far."""
         return [json.loads(line) for line in self.log_path.read_text().splitlines() if line.startswith("{")]
 
+    def family(self) -> dict[str, int]:
+        """The processes that a gateway with several workers consists of: what they are called -> their ids."""
+        own = self.process.pid
+        forked = Path(f"/proc/{own}/task/{own}/children").read_text().split()
+        return {"supervisor": own, **{_called(pid): int(pid) for pid in forked}}
+
     def kill(self) -> None:
         self.process.kill()
         self.process.wait(GUARD)
@@ -83,6 +89,18 @@ class Process:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         return self.process.wait(GUARD)
+
+
+def _called(pid: str) -> str:
+    return Path(f"/proc/{pid}/comm").read_text().strip().removeprefix("tg-")
+
+
+def runs(pid: int) -> bool:
+    """Whether a process that is not our child runs, and not only waits to be buried."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 def until(look: Callable[[], Any]) -> Any:
@@ -111,7 +129,7 @@ class Stage:
         self.sandbox = Process(folder / "sandbox", "sandbox", "--listen", "127.0.0.1:0")
         self.config = folder / "routes.toml"
         self.configure(server, **more)
-        self._started: list[Process] = [self.sandbox]
+        self.started: list[Process] = [self.sandbox]
 
     def configure(self, server: str = "", **more: str) -> None:
         tables = destinations(self.sandbox.url, **more)
@@ -119,7 +137,7 @@ class Stage:
 
     def start(self, kind: Callable[..., Process] = Process) -> Process:
         gateway = kind(self.folder / "gateway", "serve", "--config", str(self.config))
-        self._started.append(gateway)
+        self.started.append(gateway)
         return gateway
 
     def received(self, **filters: str) -> list[dict[str, Any]]:
@@ -132,7 +150,7 @@ class Stage:
         httpx.delete(f"{self.sandbox.url}/-/fail").raise_for_status()
 
     def end(self) -> None:
-        for process in self._started:
+        for process in self.started:
             if process.process.poll() is None:
                 process.kill()
 

@@ -67,9 +67,10 @@ def of(seen, counter, destination):
     return seen.get(f'trackgate_{counter}{{destination="{destination}"}}', 0)
 
 
-def test_four_vendors_in_four_vendors_out(tmp_path):
+@pytest.mark.parametrize("workers", [1, 2])
+def test_four_vendors_in_four_vendors_out(tmp_path, workers):
     """Each documented sample arrives at each vendor, in a form that its strict emulator has nothing against."""
-    with stage(tmp_path) as its:
+    with stage(tmp_path, f"workers = {workers}\n") as its:
         gateway = its.start()
         ids = {source: post(gateway, source).headers["trackgate-event-id"] for source in VENDORS}
         for source, event_id in ids.items():

@@ -22,10 +22,9 @@ from msgspec import Struct
 from trackgate.cli.configured import WRONG, config_option, read, stated
 from trackgate.clock import SystemClock
 from trackgate.config import describe
-from trackgate.data import SANDBOX, directory, open_outbox
+from trackgate.data import CONTROL, SANDBOX, directory, open_outbox
 from trackgate.log import configure
 from trackgate.operate.answers import Refusal
-from trackgate.operate.control_socket import path_to
 from trackgate.operate.operator import Operator
 from trackgate.operate.web import build
 from trackgate.outbox import OutboxError
@@ -33,6 +32,7 @@ from trackgate.outboxes.sqlite_database import FILE
 from trackgate.outboxes.sqlite_reader import SqliteReader
 from trackgate.sandbox import LISTEN as SANDBOX_LISTEN
 from trackgate.sandbox import redirected
+from trackgate.unix_socket import path_to
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
@@ -158,7 +158,7 @@ async def _operate(where: Where, main: Callable[[Operators], Awaitable[Answer]],
 def _socket(data: Path, stack: AsyncExitStack) -> httpx.AsyncHTTPTransport | None:
     """The way to the gateway that owns the directory; ``None`` where nobody answers there."""
     try:
-        path = stack.enter_context(path_to(data))
+        path = stack.enter_context(path_to(data, CONTROL))
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as knock:
             knock.connect(path)
     except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):

@@ -12,19 +12,19 @@ import click
 import uvloop
 
 from trackgate.address import Address
-from trackgate.app import Gateway, PartEnded
+from trackgate.app.alone import Gateway
+from trackgate.app.lifetime import PartEnded, logging
+from trackgate.app.supervisor import Supervisor
 from trackgate.cli.configured import accepted, config_option, read
 from trackgate.clock import SystemClock
 from trackgate.curl import curl
-from trackgate.log import adopt_stdlib, configure
 from trackgate.outbox import OutboxError
 from trackgate.sandbox import LISTEN as SANDBOX_LISTEN
 
 if TYPE_CHECKING:
-    from trackgate.config import Config
+    from structlog.typing import FilteringBoundLogger
 
-STDERR = 2
-"""The file descriptor of the log."""
+    from trackgate.config import Config
 
 FAILED = 1
 """Exit status: it could not start, or ended by a bug."""
@@ -43,6 +43,11 @@ GARBAGE = 20_000
 @click.option("--listen", metavar="HOST:PORT", help="Where to listen; wins over TRACKGATE_LISTEN and the file.")
 @click.option("--data", metavar="DIR", help="Where the outbox lives; wins over TRACKGATE_DATA and the file.")
 @click.option(
+    "--workers",
+    metavar="N",
+    help="How many processes take calls and deliver; wins over TRACKGATE_WORKERS and the file.",
+)
+@click.option(
     "--sandbox",
     is_flag=True,
     envvar="TRACKGATE_SANDBOX",
@@ -58,34 +63,39 @@ GARBAGE = 20_000
     metavar="HOST:PORT",
     help="Where the emulated vendors listen.",
 )
-def serve(path: Path, listen: str | None, data: str | None, *, sandbox: bool, sandbox_listen: str) -> None:
+def serve(
+    path: Path, listen: str | None, data: str | None, workers: str | None, *, sandbox: bool, sandbox_listen: str
+) -> None:
     """Run the gateway until SIGTERM or Ctrl-C."""
-    config, faults = read(path, {"listen": listen, "data": data}, placeholders=sandbox)
+    config, faults = read(path, {"listen": listen, "data": data, "workers": workers}, placeholders=sandbox)
     config = accepted(config, faults)
     try:
         emulated = Address.read(sandbox_listen) if sandbox else None
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--sandbox-listen") from None
     clock = SystemClock()
-    log, writer = configure(STDERR, clock, style=config.server.log_format, level=config.server.log_level)
-    adopt_stdlib(log)
-    for fault in faults:
-        log.warning("configuration.doubted", file=fault.file, line=fault.line, key=fault.key, message=fault.message)
     sys.setswitchinterval(SWITCH_INTERVAL)
     gc.freeze()  # what was imported stays, and need not be looked at again
     gc.set_threshold(GARBAGE)
-    gateway = Gateway(config, log, clock, sandbox=emulated)
+
+    def announce(address: str, sandbox_at: str | None) -> None:
+        click.echo(_welcome(config, address, sandbox_at))
+
+    def doubt(log: FilteringBoundLogger) -> None:
+        for fault in faults:
+            log.warning("configuration.doubted", file=fault.file, line=fault.line, key=fault.key, message=fault.message)
+
     try:
-        uvloop.run(gateway.run(lambda address, at: click.echo(_welcome(config, address, at))))
+        if config.server.workers > 1:
+            sys.exit(Supervisor(config, clock, sandbox=emulated).run(doubt, announce))
+        with logging(config, clock) as log:
+            doubt(log)
+            uvloop.run(Gateway(config, log, clock, sandbox=emulated).run(announce))
     except PartEnded:
-        log.exception("gateway.stumbled")
         sys.exit(FAILED)
-    except (OSError, OutboxError) as error:
-        writer.close()  # what it says is the last line, not one amid the log
+    except (OSError, OutboxError) as error:  # the log is closed: what it says is the last line
         click.echo(f"trackgate cannot start: {error}", err=True)
         sys.exit(FAILED)
-    finally:
-        writer.close()
 
 
 def _welcome(config: Config, address: str, sandbox_at: str | None) -> str:

@@ -35,6 +35,9 @@ class Server(Struct, frozen=True, kw_only=True):
     """Where callers reach it: `host:port`. Off loopback every source needs a key."""
     data: Path = Path("data")
     """The directory of the outbox, made with mode 0700; relative to the working directory. One gateway each."""
+    workers: Annotated[int, Meta(ge=1, le=256)] = 1
+    """Processes that take calls and deliver. 1: one process does everything; more, on as many cores, share the calls,
+    and each delivers to its own destinations, beside one that has the outbox."""
     max_body: Size = Size(2**20)
     """The longest request body, where the vendor documents no limit of its own."""
     max_backlog: Size | None = None
@@ -57,7 +60,7 @@ class Server(Struct, frozen=True, kw_only=True):
     max_header_bytes: Size = Size(32 * 2**10)
     """The longest request head."""
     max_connections: Annotated[int, Meta(ge=1, le=1_000_000)] = 1024
-    """Connections that are open at a time; more are turned away with a 503."""
+    """Connections that are open at a time, an equal share in each worker; more are turned away with a 503."""
     grace: Annotated[Duration, OrZero] = Duration(20)
     """How long SIGTERM waits for what is in flight. Less than what the platform allows (Kubernetes: 30 s)."""
     read_token: Secret | None = None

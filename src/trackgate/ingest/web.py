@@ -10,12 +10,14 @@ from litestar import Litestar, MediaType, Response, asgi, get
 from litestar.exceptions import HTTPException
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from litestar import Request
+    from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
     from litestar.types import ASGIApp, ExceptionHandlersMap, HTTPScope, Receive, Scope, Send
 
-    from trackgate.ingest.asgi import Edge
+    Calls = Callable[[HTTPScope, Receive, Send], Awaitable[None]]
+
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -35,31 +37,42 @@ class Mount(asgi):
         return self._handlers
 
 
-def build(
-    edge: Edge, operators: ASGIApp, ready: Callable[[], tuple[bool, dict[str, Any]]], metrics: Callable[[], bytes]
-) -> Litestar:
-    """Put the application together.
+def looking(
+    ready: Callable[[], tuple[bool, dict[str, Any]]], metrics: Callable[[], Awaitable[bytes]]
+) -> list[HTTPRouteHandler]:
+    """What anybody may look at.
 
     Args:
-        edge: answers every vendor's path.
-        operators: answers what begins with `/-/`.
         ready: whether new events are taken, and the detail that the reply shows.
         metrics: the Prometheus text.
 
     """
-
-    @get("/livez", media_type=MediaType.JSON, sync_to_thread=False)
-    def livez() -> dict[str, str]:
-        return {"status": "alive"}
 
     @get("/readyz", sync_to_thread=False)
     def readyz() -> Response[dict[str, Any]]:
         good, detail = ready()
         return Response(detail, status_code=200 if good else 503, media_type=MediaType.JSON)
 
-    @get("/metrics", sync_to_thread=False)
-    def show_metrics() -> Response[bytes]:
-        return Response(metrics(), media_type=METRICS_TYPE)
+    @get("/metrics")
+    async def show_metrics() -> Response[bytes]:
+        return Response(await metrics(), media_type=METRICS_TYPE)
+
+    return [readyz, show_metrics]
+
+
+def build(edge: Calls, operators: ASGIApp, looked_at: Sequence[BaseRouteHandler]) -> Litestar:
+    """Put the application together.
+
+    Args:
+        edge: answers every vendor's path.
+        operators: answers what begins with `/-/`.
+        looked_at: answer `/readyz` and `/metrics`.
+
+    """
+
+    @get("/livez", media_type=MediaType.JSON, sync_to_thread=False)
+    def livez() -> dict[str, str]:
+        return {"status": "alive"}
 
     @Mount("/", is_mount=True, copy_scope=False)
     async def others(scope: Scope, receive: Receive, send: Send) -> None:
@@ -71,7 +84,7 @@ def build(
             await edge(call, receive, send)
 
     return Litestar(
-        route_handlers=[livez, readyz, show_metrics, others],
+        route_handlers=[livez, *looked_at, others],
         openapi_config=None,
         logging_config=None,
         exception_handlers={HTTPException: _refused},

@@ -8,5 +8,4 @@ rehearsal       what today's configuration would send instead
 meter           deliveries a second
 web             the operations over HTTP, at ``/-/``
 tokens          who may call them where anybody can knock
-control_socket  where only the owner of the data directory can
 """

@@ -1,6 +1,6 @@
 """The operations over HTTP, at ``/-/``: JSON in and out, described at ``/-/openapi.json``.
 
-Who may call is not decided here: see ``tokens`` and ``control_socket``.
+Who may call is not decided here: see ``tokens`` and ``unix_socket``.
 """
 
 # Litestar reads the annotations of its handlers when the app is built: no `annotations` from the future here.

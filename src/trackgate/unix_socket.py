@@ -1,4 +1,4 @@
-"""The control socket: where the commands of whoever owns the data directory reach the running gateway."""
+"""Unix sockets in the data directory: where only its owner, and the gateway's own processes, reach the gateway."""
 
 from __future__ import annotations
 
@@ -11,9 +11,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-NAME = "control.sock"
-"""The file in the data directory."""
-
 LONGEST = 103
 """Bytes of a path that any system's ``sun_path`` has room for."""
 
@@ -22,27 +19,27 @@ WAITING = 16
 
 
 @contextmanager
-def path_to(directory: Path) -> Generator[str]:
-    """A path to the socket that is short enough, for as long as this is open.
+def path_to(directory: Path, name: str) -> Generator[str]:
+    """A path to the socket of a name that is short enough, for as long as this is open.
 
     Raises:
         OSError: the directory is not there.
 
     """
-    path = str(directory / NAME)
+    path = str(directory / name)
     if len(os.fsencode(path)) <= LONGEST:
         yield path
         return
     folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        yield f"/proc/self/fd/{folder}/{NAME}"
+        yield f"/proc/self/fd/{folder}/{name}"
     finally:
         os.close(folder)
 
 
 @contextmanager
-def listening(directory: Path) -> Generator[socket.socket]:
-    """The socket, listening, for its owner alone; a file that was left behind is replaced, ours is removed at the end.
+def listening(directory: Path, name: str) -> Generator[socket.socket]:
+    """A socket, listening, for its owner alone; a file that was left behind is replaced, ours is removed at the end.
 
     The data directory must be ours: nobody else may have the socket open.
 
@@ -50,7 +47,7 @@ def listening(directory: Path) -> Generator[socket.socket]:
         OSError: it cannot be made there.
 
     """
-    with path_to(directory) as path, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+    with path_to(directory, name) as path, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         with suppress(FileNotFoundError):
             Path(path).unlink()
         before = os.umask(0o177)

@@ -1,0 +1,116 @@
+"""The whole program in one process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+from trackgate.app.keeper import Keeper, leading_to, start_sandbox
+from trackgate.app.lifetime import SHARE_OF_GRACE, PartEnded, until_one_ends
+from trackgate.app.station import Station
+from trackgate.ingest.web import build, looking
+from trackgate.operate.tokens import Guarded
+from trackgate.server import Server, address_of, bind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from structlog.typing import FilteringBoundLogger
+
+    from trackgate.address import Address
+    from trackgate.config import Config
+    from trackgate.model import Clock
+
+
+class Gateway:
+    """The running program, for as long as ``run`` lasts.
+
+    Args:
+        config: all of it; it is never changed.
+        log: bound to nothing yet.
+        clock: the time.
+        sandbox: where the emulated vendors listen, if they run beside the gateway and get every delivery.
+
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        log: FilteringBoundLogger,
+        clock: Clock,
+        *,
+        sandbox: Address | None = None,
+    ) -> None:
+        self._config = config
+        self._log = log
+        self._sandbox = sandbox
+        self._clock = clock
+
+    async def run(self, announce: Callable[[str, str | None], None]) -> None:
+        """Serve until a SIGTERM or SIGINT, then drain; ``announce`` hears the addresses once everything listens.
+
+        Raises:
+            OSError: an address cannot be listened at.
+            OutboxError: the data directory cannot be used.
+            PartEnded: something that runs as long as the program ended by itself; everything was drained.
+
+        """
+        server = self._config.server
+        signalled = _signals()
+        async with AsyncExitStack() as stack:
+
+            def in_flight() -> dict[str, int]:
+                return station.in_flight()
+
+            keeper = Keeper(self._config, self._log, self._clock, in_flight, sandboxed=self._sandbox is not None)
+            # First of all: where two gateways meet, that they share a directory is what has to be said.
+            await keeper.open(stack)
+            listener = bind(server.address)
+            stack.callback(listener.close)
+            sandbox_at = await start_sandbox(stack, self._sandbox, self._clock)
+            destinations = leading_to(self._config.destinations, sandbox_at)
+            station = Station(
+                self._config, destinations, keeper.outbox, keeper.metrics, self._log, self._clock,
+                sandboxed=self._sandbox is not None,
+            )  # fmt: skip
+            operators = keeper.operators(destinations, station.probe)
+            await keeper.serve_operators(stack, operators)
+            await keeper.take_stock()
+            delivering = station.deliver(stack)
+            keeper.outbox.on_append(station.wake)
+            keeper.outbox.on_retry(station.wake_held)
+            app = build(station.edge(), Guarded(operators, server), looking(keeper.ready, keeper.exposition))
+            web = Server(app, station.bounds(), server.grace * SHARE_OF_GRACE)
+            serving = asyncio.create_task(web.serve(sockets=[listener]))
+            damage = asyncio.create_task(keeper.outbox.until_damaged())
+            stack.callback(damage.cancel)
+            keeper.phase = "ready"
+            address = str(address_of(listener))
+            self._log.info("gateway.started", listen=address, sandbox=sandbox_at, data=str(keeper.directory), workers=1)
+            announce(address, sandbox_at)
+            ended = await until_one_ends(signalled, [serving, damage, *delivering])
+            keeper.phase = "draining"
+            self._log.info("gateway.draining", grace=server.grace)
+            web.stop()
+            await asyncio.wait([serving])
+        self._log.info("gateway.stopped")
+        if ended:
+            raise PartEnded from ended[0].exception()
+
+
+def _signals() -> asyncio.Event:
+    """Set at the first SIGTERM or SIGINT; a second one ends the process at once (what was promised is on disk)."""
+    first = asyncio.Event()
+
+    def on_signal(number: int) -> None:
+        if first.is_set():
+            os._exit(128 + number)
+        first.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number)
+    return first

@@ -1,0 +1,212 @@
+"""What one process has alone: the data directory with its outbox and ledger, and what is asked of them from outside."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import asdict, replace
+
+from trackgate import data, vendors
+from trackgate.app.lifetime import serve_beside
+from trackgate.backlog import BacklogWatch, Filling, SheddingBegan, SheddingEnded
+from trackgate.metrics import Metrics
+from trackgate.operate.inquiries import Running
+from trackgate.operate.meter import Meter
+from trackgate.operate.operator import Operator
+from trackgate.operate.tally import GONE
+from trackgate.operate.web import build as build_operators
+from trackgate.outboxes.sqlite_reader import SqliteReader
+from trackgate.sandbox import build as build_sandbox
+from trackgate.sandbox import redirected
+from trackgate.server import Bounds, Server, address_of, bind
+from trackgate.unix_socket import listening
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from contextlib import AsyncExitStack
+
+    from litestar import Litestar
+    from structlog.typing import FilteringBoundLogger
+
+    from trackgate.address import Address
+    from trackgate.config import Config, Destination
+    from trackgate.metrics_share import Share
+    from trackgate.model import Clock
+    from trackgate.outbox import Ledger, Standing
+
+BACKLOG_EVENTS = {
+    Filling: "backlog.filling",
+    SheddingBegan: "backlog.shedding_began",
+    SheddingEnded: "backlog.shedding_ended",
+}
+
+LOOK_AFTER = 0.2
+"""Seconds from a commit to a look at the ledger: there may be thousands of commits a second, and a look is dear."""
+
+OPERATORS = 16
+"""Connections to the control socket that are served at a time."""
+
+
+async def _none() -> Sequence[Share]:
+    return ()
+
+
+class Keeper:
+    """The outbox of the data directory, ours until the stack that ``open`` was given ends, and what its ledger says."""
+
+    phase = "starting"
+    """starting, ready or draining."""
+
+    def __init__(
+        self,
+        config: Config,
+        log: FilteringBoundLogger,
+        clock: Clock,
+        in_flight: Callable[[], dict[str, int]],
+        *,
+        sandboxed: bool,
+        shares: Callable[[], Awaitable[Sequence[Share]]] = _none,
+    ) -> None:
+        """Put it together.
+
+        Args:
+            config: all of it.
+            log: bound to nothing yet.
+            clock: the time.
+            in_flight: calls of this process under way, by destination.
+            sandboxed: whether it is the sandbox's own outbox.
+            shares: what other processes of the gateway have counted.
+
+        """
+        self._config = config
+        self._log = log
+        self._clock = clock
+        self._in_flight = in_flight
+        self._sandboxed = sandboxed
+        self._shares = shares
+        self._watch = BacklogWatch()
+        self._looking = False
+
+    async def open(self, stack: AsyncExitStack) -> None:
+        """Open the outbox.
+
+        Raises:
+            OSError: the data directory cannot be made.
+            OutboxUnavailable: its outbox cannot be opened.
+
+        """
+        self.directory = data.make(self._config.server, sandbox=self._sandboxed)
+        self.outbox = await data.open_outbox(self.directory, self._config, self._clock, self._log, self._committed)
+        stack.push_async_callback(self.outbox.close)
+        self.metrics = Metrics(self.outbox.ledger, self._in_flight, self._clock)
+        self._meter = Meter(self.outbox.ledger(), self._clock)
+
+    def operators(
+        self, destinations: Mapping[str, Destination], probe: Callable[[str], Awaitable[Standing]]
+    ) -> Litestar:
+        """The operators' app; ``probe`` tries a destination at once."""
+        operator = Operator(
+            lambda: SqliteReader(self.directory),
+            self.outbox,
+            sources=self._config.sources,
+            destinations=destinations,
+            running=Running(phase=lambda: self.phase, rate=self._meter.rate, probe=probe),
+            clock=self._clock,
+            log=self._log,
+        )
+        return build_operators(operator, self._clock)
+
+    async def serve_operators(self, stack: AsyncExitStack, operators: Litestar) -> None:
+        """On the control socket, from before the deliveries start until they have stopped."""
+        try:
+            listener = stack.enter_context(listening(self.directory, data.CONTROL))
+        except OSError as error:
+            advice = "`trackgate status` and its like cannot reach this gateway; give it a shorter `server.data`"
+            self._log.warning("control.unavailable", error=error.strerror or str(error), advice=advice)
+            return
+        await serve_beside(stack, Server(operators, Bounds(connections=OPERATORS), grace=1), listener)
+
+    async def take_stock(self) -> None:
+        """Park the destinations that left the configuration, and resume those that came back to it."""
+        for name, tally in self.outbox.ledger().destinations.items():
+            if name not in self._config.destinations:
+                if tally.waiting or tally.dead:
+                    self._log.warning(
+                        "destination.parked",
+                        destination=name,
+                        reason=GONE,
+                        waiting=tally.waiting,
+                        dead=tally.dead,
+                        advice=f"put it back, or: trackgate move {name} NEW",
+                    )
+                gone = replace(tally.standing, state="parked", reason=GONE, since=self._clock.now())
+                await self.outbox.stand(name, gone)
+            elif tally.standing.reason == GONE:
+                await self.outbox.stand(name, replace(tally.standing, state="up", reason=None, since=self._clock.now()))
+                self._log.info("destination.resumed", destination=name, was="parked", reason=GONE)
+
+    def ready(self) -> tuple[bool, dict[str, Any]]:
+        """Whether new events are taken, and the detail that ``/readyz`` shows."""
+        ledger = self.outbox.ledger()
+        trouble = self.outbox.healthy()
+        good = self.phase == "ready" and trouble is None
+        names = ledger.destinations.keys() | self._config.destinations.keys()
+        return good, {
+            "status": "ready" if good else self.phase if self.phase != "ready" else "refusing",
+            "reason": trouble,
+            "sandbox": self._sandboxed,
+            "backlog_bytes": ledger.backlog_bytes,
+            "backlog_limit_bytes": ledger.backlog_limit,
+            "destinations": {name: _shown(ledger, name) for name in names},
+        }
+
+    async def exposition(self) -> bytes:
+        """What ``/metrics`` shows."""
+        return self.metrics.render(await self._shares())
+
+    def _committed(self, seconds: float, _: int) -> None:
+        self.metrics.committed(seconds)
+        if not self._looking:
+            self._looking = True
+            asyncio.get_running_loop().call_later(LOOK_AFTER, self._look)
+
+    def _look(self) -> None:
+        """A moment after a commit: take a sample for the rates, and see whether the backlog fills."""
+        self._looking = False
+        ledger = self.outbox.ledger()
+        self._meter.note(ledger)
+        for told in self._watch.look(ledger):
+            self._log.warning(BACKLOG_EVENTS[type(told)], **asdict(told))
+
+
+async def start_sandbox(stack: AsyncExitStack, address: Address | None, clock: Clock) -> str | None:
+    """Run the emulated vendors at an address, if there is one; where they listen."""
+    if address is None:
+        return None
+    listener = bind(address)
+    sandbox = build_sandbox(vendors.load(), clock, loopback_only=address.loopback)
+    await serve_beside(stack, Server(sandbox, Bounds(), grace=1), listener)
+    return str(address_of(listener))
+
+
+def leading_to(destinations: Mapping[str, Destination], sandbox_at: str | None) -> Mapping[str, Destination]:
+    """The destinations, each at its emulated vendor where those get every delivery."""
+    return destinations if sandbox_at is None else redirected(destinations, sandbox_at)
+
+
+def _shown(ledger: Ledger, name: str) -> dict[str, Any]:
+    tally = ledger.destinations.get(name)
+    if tally is None:
+        return {"state": "up", "waiting": 0, "dead": 0}
+    return {
+        "state": tally.standing.state,
+        "reason": tally.standing.reason,
+        "since": tally.standing.since,
+        "waiting": tally.waiting,
+        "dead": tally.dead,
+        "oldest": tally.oldest,
+        "backlog_bytes": tally.backlog_bytes,
+        "backlog_limit_bytes": tally.backlog_limit,
+        "backlog_full": tally.backlog_full,
+    }

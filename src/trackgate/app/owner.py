@@ -1,0 +1,119 @@
+"""The process that has the data directory, and serves its outbox to the workers."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any
+
+import uvloop
+from click import echo
+from litestar.exceptions import NotFoundException
+
+from trackgate.app.child import CLOSE, DRAIN, DRAINING, OPEN, READY
+from trackgate.app.crew import Crew
+from trackgate.app.keeper import Keeper, leading_to, start_sandbox
+from trackgate.app.lifetime import PartEnded, logging, serve_beside, until_one_ends
+from trackgate.app.relay import AT_A_TIME
+from trackgate.ingest.web import build, looking
+from trackgate.outbox import OutboxError
+from trackgate.outboxes.remote_server import OutboxServer
+from trackgate.server import Bounds, Server
+from trackgate.unix_socket import listening
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from structlog.typing import FilteringBoundLogger
+
+    from trackgate.address import Address
+    from trackgate.app.child import Parent
+    from trackgate.config import Config
+    from trackgate.metrics_share import Share
+    from trackgate.model import Clock
+
+OUTBOX = "outbox.sock"
+"""Where the workers reach the outbox."""
+
+PATHS = "owner.sock"
+"""Where they have the owner's paths answered."""
+
+FAILED = 1
+"""Exit status: it could not start, or ended by a bug."""
+
+
+def main(config: Config, clock: Clock, parent: Parent, sandbox: Address | None) -> int:
+    """Run until told to close; the exit status."""
+    try:
+        with logging(config, clock) as log:
+            uvloop.run(Owner(config, log, clock, sandbox=sandbox).run(parent))
+    except PartEnded:
+        return FAILED
+    except (OSError, OutboxError) as error:  # the log is closed: what it says is the last line
+        echo(f"trackgate cannot start: {error}", err=True)
+        return FAILED
+    return 0
+
+
+class Owner:
+    """The owner, for as long as ``run`` lasts; the arguments are ``alone.Gateway``'s."""
+
+    def __init__(self, config: Config, log: FilteringBoundLogger, clock: Clock, *, sandbox: Address | None) -> None:
+        self._config = config
+        self._log = log
+        self._clock = clock
+        self._sandbox = sandbox
+
+    async def run(self, parent: Parent) -> None:
+        """Keep the data directory until the parent says that nobody works on it any more.
+
+        Raises:
+            OSError: an address cannot be listened at.
+            OutboxError: the data directory cannot be used.
+            PartEnded: the outbox was found damaged.
+
+        """
+        config = self._config
+        closing = asyncio.Event()
+        async with AsyncExitStack() as stack:
+
+            async def shares() -> Sequence[Share]:
+                return await crew.shares()
+
+            keeper = Keeper(config, self._log, self._clock, dict, sandboxed=self._sandbox is not None, shares=shares)
+            parent.listen(lambda word: _obey(word, parent, keeper, closing))
+            await keeper.open(stack)
+            sandbox_at = await start_sandbox(stack, self._sandbox, self._clock)
+            destinations = leading_to(config.destinations, sandbox_at)
+            crew = Crew(keeper.directory, destinations, config.server.workers, stack)
+            operators = keeper.operators(destinations, crew.probe)
+            await keeper.serve_operators(stack, operators)
+            await keeper.take_stock()
+            outbox_listener = stack.enter_context(listening(keeper.directory, OUTBOX))
+            outbox_server = await OutboxServer.start(keeper.outbox, outbox_listener, log=self._log)
+            stack.push_async_callback(outbox_server.close)
+            app = build(_nobody, operators, looking(keeper.ready, keeper.exposition))
+            bounds = Bounds(header_bytes=2 * config.server.max_header_bytes, connections=AT_A_TIME * len(crew))
+            listener = stack.enter_context(listening(keeper.directory, PATHS))
+            await serve_beside(stack, Server(app, bounds, grace=1), listener)
+            damage = asyncio.create_task(keeper.outbox.until_damaged())
+            stack.callback(damage.cancel)
+            parent.tell(f"{OPEN} {sandbox_at or ''}")
+            ended = await until_one_ends(closing, [damage])
+        if ended:
+            raise PartEnded from ended[0].exception()
+
+
+def _obey(word: str, parent: Parent, keeper: Keeper, closing: asyncio.Event) -> None:
+    if word == READY:
+        keeper.phase = "ready"
+    elif word == DRAIN:
+        keeper.phase = "draining"
+        parent.tell(DRAINING)
+    elif word == CLOSE:
+        closing.set()
+
+
+async def _nobody(_scope: Any, _receive: Any, _send: Any) -> None:
+    """Vendors' paths are the workers'; they pass none on."""
+    raise NotFoundException

@@ -1,0 +1,171 @@
+"""What many processes may have: the way in, and the way out to some of the destinations, over one outbox."""
+
+from __future__ import annotations
+
+import asyncio
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from uuid_utils import uuid7
+
+from trackgate.app.lifetime import SHARE_OF_GRACE
+from trackgate.clients.pyreqwest_engine import PyreqwestClient
+from trackgate.deliver.send import Sender
+from trackgate.deliver.worker import Plan, Worker
+from trackgate.headers import SANDBOX
+from trackgate.ingest.asgi import Edge
+from trackgate.ingest.doors import Doors
+from trackgate.ingest.intake import Intake
+from trackgate.ingest.refusals import Refusals
+from trackgate.outbox import OutboxUnavailable, Standing
+from trackgate.routing import Router
+from trackgate.server import Bounds
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from contextlib import AsyncExitStack
+
+    from structlog.typing import FilteringBoundLogger
+
+    from trackgate.config import Config, Destination
+    from trackgate.metrics import Metrics
+    from trackgate.model import Clock
+    from trackgate.outbox import Outbox
+
+PROBE_PATIENCE = 5.0
+"""Seconds that whoever asks for a probe waits beyond the timeout of its call."""
+
+
+class Station:
+    """Takes in from every source, and delivers to the destinations that are its own.
+
+    Args:
+        config: all of it.
+        destinations: where this station delivers.
+        outbox: where everything is kept.
+        metrics: counts what is done here.
+        log: bound to nothing yet.
+        clock: the time.
+        sandboxed: whether replies say that nothing reaches a real vendor.
+
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        destinations: Mapping[str, Destination],
+        outbox: Outbox,
+        metrics: Metrics,
+        log: FilteringBoundLogger,
+        clock: Clock,
+        *,
+        sandboxed: bool,
+    ) -> None:
+        self._config = config
+        self._destinations = destinations
+        self._outbox = outbox
+        self._metrics = metrics
+        self._log = log
+        self._clock = clock
+        self._sandboxed = sandboxed
+        self._workers: dict[str, Worker] = {}
+
+    # --- the way in -------------------------------------------------------------------------------------------
+
+    def edge(self) -> Edge:
+        """Answers every vendor's path."""
+        server = self._config.server
+        filters = {name: destination.filters for name, destination in self._config.destinations.items()}
+        intake = Intake(
+            outbox=self._outbox,
+            router=Router(self._config.routes, filters),
+            clock=self._clock,
+            mint=_mint,
+            log=self._log,
+            accept_timeout=server.accept_timeout,
+        )
+        return Edge(
+            Doors(self._config.sources),
+            intake,
+            self._outbox,
+            self._clock,
+            self._log,
+            self._metrics,
+            max_body=server.max_body,
+            body_timeout=server.body_timeout,
+            marks={SANDBOX: "true"} if self._sandboxed else {},
+        )
+
+    def bounds(self) -> Bounds:
+        """What callers' connections may cost: of all that may be open, each process has an equal share."""
+        server = self._config.server
+        return Bounds(
+            header_bytes=server.max_header_bytes,
+            header_timeout=server.header_timeout,
+            connections=-(-server.max_connections // server.workers),
+            spared=frozenset({b"/livez"}),
+            on_refusal=Refusals(self._clock, self._log, self._metrics),
+        )
+
+    # --- the way out ------------------------------------------------------------------------------------------
+
+    def deliver(self, stack: AsyncExitStack) -> list[asyncio.Task[None]]:
+        """Start to deliver; what is in flight when the stack ends gets its share of the grace."""
+        known = self._outbox.ledger().destinations
+        running: list[asyncio.Task[None]] = []
+        for name, destination in self._destinations.items():
+            # A client each: what hangs at one destination takes no connection from another.
+            client = PyreqwestClient(self._clock, version("trackgate"), destination.concurrency)
+            stack.push_async_callback(client.close)
+            sender = Sender(destination.vendor, client, self._clock, destination.timeout)
+            plan = Plan(
+                name=name,
+                concurrency=destination.concurrency,
+                policy=destination.retry,
+                rate=destination.rate,
+                target=destination.target,
+            )
+            worker = Worker(plan, self._outbox, sender, self._clock, self._log, self._metrics)
+            self._workers[name] = worker
+            standing = known[name].standing if name in known else Standing()
+            running.append(asyncio.create_task(worker.run(standing)))
+        stack.push_async_callback(self._stop, running)
+        return running
+
+    async def _stop(self, running: list[asyncio.Task[None]]) -> None:
+        """All at once: one hanging destination must not eat the others' grace."""
+        grace = self._config.server.grace * SHARE_OF_GRACE
+        await asyncio.gather(*(worker.stop(grace) for worker in self._workers.values()))
+        for task in running:
+            task.cancel()  # one that has not ended by now waits for a storage that does not answer
+        if running:
+            await asyncio.wait(running)
+
+    def wake(self, names: frozenset[str]) -> None:
+        """Something new is owed to these destinations."""
+        for name in names & self._workers.keys():
+            self._workers[name].wake()
+
+    def wake_held(self, names: frozenset[str]) -> None:
+        """Some of the dead of these destinations are due again."""
+        for name in names & self._workers.keys():
+            self._workers[name].wake(held=True)
+
+    def in_flight(self) -> dict[str, int]:
+        """Calls under way, by destination."""
+        return {name: worker.in_flight for name, worker in self._workers.items()}
+
+    async def probe(self, name: str) -> Standing:
+        """Try a stopped destination at once; how it stands then.
+
+        Raises:
+            OutboxUnavailable: deliveries have not started yet.
+
+        """
+        if name not in self._workers:
+            raise OutboxUnavailable("the gateway is still starting: ask again")
+        return await self._workers[name].probe_now(self._destinations[name].timeout + PROBE_PATIENCE)
+
+
+def _mint() -> str:
+    return str(uuid7())

@@ -1,0 +1,335 @@
+"""The process that was started: it forks the others, and then only waits, so that it can fork another one any time.
+
+While others run it has no event loop, and no thread but for the moment in which it logs.
+"""
+
+from __future__ import annotations
+
+import select
+import signal
+import socket
+import time
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+
+from trackgate import data
+from trackgate.app import owner, worker
+from trackgate.app.child import CLOSE, DRAIN, DRAINING, LISTENING, OPEN, READY, STOP, Child
+from trackgate.app.lifetime import logging
+from trackgate.server import address_of, bind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from structlog.typing import FilteringBoundLogger
+
+    from trackgate.address import Address
+    from trackgate.app.child import Parent
+    from trackgate.config import Config
+    from trackgate.model import Clock
+
+FAILED = 1
+"""Exit status: the owner ended by itself."""
+
+LATE = 2.0
+"""Seconds beyond ``server.grace`` after which a worker that still runs is killed."""
+
+DEAF = 1.0
+"""Seconds that the workers are waited with until the owner says that we drain: it may be busy with its start."""
+
+STEADY = 10.0
+"""Seconds after which a worker that ends is replaced at once; one that ended sooner leaves a pause."""
+
+FIRST_PAUSE = 0.1
+LONGEST_PAUSE = 5.0
+"""Seconds; each pause is twice the one before."""
+
+
+class Told(Exception):  # noqa: N818 - what happened
+    """It is to end: told by a signal, or by a child that was sent one."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+class OwnerEnded(Exception):  # noqa: N818 - what happened
+    """Nothing can go on without the owner. ``how`` is its exit status, negative for a signal."""
+
+    def __init__(self, how: int) -> None:
+        super().__init__(how)
+        self.how = how
+
+
+class Post(Struct, eq=False):
+    """A worker's place: who holds it since when, or from when on it is to be held again (monotonic seconds)."""
+
+    number: int
+    child: Child | None = None
+    since: float = 0.0
+    again_at: float = 0.0
+    pause: float = 0.0
+    listening: bool = False
+
+    def fall_vacant(self, now: float) -> None:
+        """Its worker ended."""
+        steady = now - self.since >= STEADY
+        self.pause = 0.0 if steady else min(max(2 * self.pause, FIRST_PAUSE), LONGEST_PAUSE)
+        self.child, self.listening, self.again_at = None, False, now + self.pause
+
+
+class Supervisor:
+    """Runs the whole program in several processes.
+
+    Args:
+        config: all of it; the children have it as it was read.
+        clock: the time.
+        sandbox: where the emulated vendors listen, if they run beside the gateway and get every delivery.
+
+    """
+
+    def __init__(self, config: Config, clock: Clock, *, sandbox: Address | None) -> None:
+        self._config = config
+        self._clock = clock
+        self._sandbox = sandbox
+        self._sandbox_at: str | None = None
+        self._posts = [Post(number) for number in range(config.server.workers)]
+        self._opened = False
+        self._listener: socket.socket | None = None
+        self._draining = False
+        self._told = False
+        self._signalled = False
+
+    def run(self, doubt: Callable[[FilteringBoundLogger], None], announce: Callable[[str, str | None], None]) -> int:
+        """Run until a SIGTERM or SIGINT, then drain; the exit status.
+
+        Args:
+            doubt: logs the configuration's warnings.
+            announce: hears the addresses once everything listens.
+
+        Raises:
+            OSError: the address cannot be listened at.
+
+        """
+        with logging(self._config, self._clock) as log:
+            doubt(log)
+        with _signals() as self._wakeup:
+            self._owner = Child("owner", self._own, [])
+            try:
+                self._open()
+                self._staff()
+                self._start(announce)
+                while True:
+                    self._heed()
+            except Told:
+                return self._drain()
+            except OwnerEnded as ended:
+                if self._opened:  # else it has said itself why it could not start
+                    self._tell_of_owner(ended.how)
+                return FAILED
+            finally:
+                self._kill()
+
+    # --- what the children do -------------------------------------------------------------------------------------
+
+    def _own(self, parent: Parent) -> int:
+        return owner.main(self._config, self._clock, parent, self._sandbox)
+
+    def _work(self, number: int, parent: Parent) -> int:
+        assert self._listener is not None  # noqa: S101 - no worker is forked before we listen
+        return worker.main(self._config, self._clock, parent, self._listener, number, self._sandbox_at)
+
+    # --- start and end --------------------------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        """Wait for the owner, then listen: where two gateways meet, it is their directory that has to be spoken of."""
+        while not self._opened:
+            self._heed()
+        try:
+            self._listener = bind(self._config.server.address)
+        except OSError:
+            self._close()
+            raise
+
+    def _staff(self) -> None:
+        while not all(post.listening for post in self._posts):
+            self._heed()
+
+    def _start(self, announce: Callable[[str, str | None], None]) -> None:
+        assert self._listener is not None  # noqa: S101 - see `_open`
+        self._owner.tell(READY)
+        server = self._config.server
+        listen = str(address_of(self._listener))
+        place = data.directory(server.data, sandbox=self._sandbox is not None)
+        self._tell(
+            "info", "gateway.started", listen=listen, sandbox=self._sandbox_at, data=str(place), workers=server.workers
+        )
+        announce(listen, self._sandbox_at)
+
+    def _drain(self) -> int:
+        """Not ready first, then the workers, then the owner; a second signal ends all at once."""
+        grace = self._config.server.grace
+        self._draining = True
+        if self._listener is not None:
+            self._listener.close()
+        try:
+            self._have_it_told()
+            for post in self._posts:
+                if post.child is not None:
+                    post.child.tell(DRAIN)
+            self._tell("info", "gateway.draining", grace=grace)
+            self._let_workers_end(time.monotonic() + grace + LATE)
+            how = self._close()
+        except Told as again:
+            return 128 + again.number
+        except OwnerEnded as ended:
+            how = ended.how or FAILED
+        if how:
+            self._tell_of_owner(how)
+            return FAILED
+        self._tell("info", "gateway.stopped")
+        return 0
+
+    def _have_it_told(self) -> None:
+        self._owner.tell(DRAIN)
+        end = time.monotonic() + DEAF
+        while not self._told and time.monotonic() < end:
+            self._heed(end)
+
+    def _let_workers_end(self, end: float) -> None:
+        while workers := [post.child for post in self._posts if post.child is not None]:
+            if time.monotonic() >= end:
+                for child in workers:
+                    child.kill()
+                end = float("inf")
+            self._heed(end)
+
+    def _close(self) -> int:
+        """Have the owner close the outbox; its exit status."""
+        self._owner.tell(CLOSE)
+        try:
+            while True:
+                self._heed()
+        except OwnerEnded as ended:
+            return ended.how
+
+    def _kill(self) -> None:
+        for child in self._children():
+            child.kill()
+            child.bury()
+
+    # --- in between -----------------------------------------------------------------------------------------------
+
+    def _children(self) -> list[Child]:
+        workers = [post.child for post in self._posts if post.child is not None]
+        return workers if self._owner.buried else [self._owner, *workers]
+
+    def _heed(self, end: float = float("inf")) -> None:
+        """Wait for something to happen, at most until ``end`` (monotonic seconds), and heed it.
+
+        Raises:
+            Told: a signal came.
+            OwnerEnded: see there.
+
+        """
+        self._fill_posts()
+        vacant = [post.again_at for post in self._posts if post.child is None and self._hiring]
+        seconds = min([end, *vacant]) - time.monotonic()
+        timeout = None if seconds == float("inf") else max(seconds, 0.0)
+        waited_for: list[socket.socket | Child] = [self._wakeup, *self._children()]
+        readable, _, _ = select.select(waited_for, [], [], timeout)
+        if self._wakeup in readable:
+            self._heed_signal(self._wakeup.recv(1)[0])
+        if self._owner in readable:
+            self._hear_owner()
+        for post in self._posts:
+            if post.child is not None and post.child in readable:
+                self._hear_worker(post, post.child)
+
+    def _heed_signal(self, number: int) -> None:
+        first, self._signalled = not self._signalled, True
+        if not (first and self._draining):  # else a child was sent the same, and was faster
+            raise Told(number)
+
+    @property
+    def _hiring(self) -> bool:
+        return self._listener is not None and not self._draining
+
+    def _fill_posts(self) -> None:
+        for post in self._posts:
+            if self._hiring and post.child is None and post.again_at <= time.monotonic():
+                post.since = time.monotonic()
+                work = partial(self._work, post.number)
+                post.child = Child(f"worker-{post.number}", work, self._children())
+
+    def _hear_owner(self) -> None:
+        words = self._owner.hear()
+        if words is None:
+            raise OwnerEnded(self._owner.bury())
+        for word in words:
+            what, _, where = word.partition(" ")
+            if what == OPEN:
+                self._opened, self._sandbox_at = True, where or None
+            self._told |= what == DRAINING
+            self._stop_if_told(what)
+
+    def _hear_worker(self, post: Post, child: Child) -> None:
+        words = child.hear()
+        if words is None:
+            how = child.bury()
+            post.fall_vacant(time.monotonic())
+            if not self._draining or how:
+                self._tell_of(post, child, how)
+            return
+        for word in words:
+            post.listening |= word == LISTENING
+            self._stop_if_told(word)
+
+    def _stop_if_told(self, word: str) -> None:
+        if word == STOP and not self._draining:
+            raise Told(signal.SIGTERM)
+
+    # --- the log --------------------------------------------------------------------------------------------------
+
+    def _tell_of_owner(self, how: int) -> None:
+        self._tell("error", "owner.ended", how=_in_words(how), advice="start the gateway again")
+
+    def _tell_of(self, post: Post, child: Child, how: int) -> None:
+        then = "what it had in hand goes out again" if self._draining else "another one takes its place"
+        self._tell(
+            "error",
+            "worker.ended",
+            worker=post.number,
+            pid=child.pid,
+            how=_in_words(how),
+            pause=post.pause,
+            advice=then,
+        )
+
+    def _tell(self, level: str, event: str, **facts: Any) -> None:
+        """One line, by a thread that ends with it: a fork must not meet it."""
+        with logging(self._config, self._clock) as log:
+            getattr(log, level)(event, **facts)
+
+
+def _in_words(how: int) -> str:
+    return f"exit status {how}" if how >= 0 else f"signal {-how} ({signal.Signals(-how).name})"
+
+
+@contextmanager
+def _signals() -> Generator[socket.socket]:
+    """A socket from which the number of each SIGTERM and SIGINT is read."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.setblocking(False)  # noqa: FBT003 - the standard library's word
+        before = signal.set_wakeup_fd(theirs.fileno())
+        handlers = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield ours
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+            signal.set_wakeup_fd(before)

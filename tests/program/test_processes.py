@@ -1,0 +1,365 @@
+"""Several processes on one data directory: what callers and operators see is one gateway."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import ssl
+import threading
+from collections import Counter
+from pathlib import Path
+
+import httpx
+import pytest
+from click.testing import CliRunner
+
+from tests.program.running import GUARD, VENDORS, Process, appizer, arrived, metrics, received, runs, stage, until
+from trackgate.cli import main
+from trackgate.outboxes.sqlite_lock import own
+
+NO_TLS = ssl.create_default_context()
+"""Made once: it takes longer than a call."""
+
+BEARER = {"authorization": "Bearer in-appizer"}
+READS = {"authorization": "Bearer looks"}
+ACTS = {"authorization": "Bearer does"}
+TOKENS = 'read_token = "looks"\nact_token = "does"\n'
+SHARED = Path(__file__).parents[2] / "routes.toml"
+
+
+@pytest.fixture(scope="module", name="its")
+def two_workers(tmp_path_factory):
+    """A stage on which a gateway with two workers runs."""
+    with stage(tmp_path_factory.mktemp("two"), f"workers = 2\n{TOKENS}") as its:
+        its.start()
+        yield its
+
+
+@pytest.fixture(name="gateway")
+def running(its):
+    return its.started[-1]
+
+
+def send(gateway, number, user=None):
+    """On a connection of its own, so that any worker may take it."""
+    return httpx.post(f"{gateway.url}/v1/events", headers=BEARER, json=appizer(number, user), verify=NO_TLS)
+
+
+def at_once(count, call):
+    """Call with 0, 1, ... in as many threads."""
+    threads = [threading.Thread(target=call, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(GUARD)
+
+
+def share(its, worker):
+    """What a worker has counted, as it tells the owner."""
+    transport = httpx.HTTPTransport(uds=str(its.folder / "data" / f"worker-{worker}.sock"))
+    with httpx.Client(transport=transport, base_url="http://worker") as client:
+        return client.get("/share").raise_for_status().json()
+
+
+def answered(its, worker):
+    """Calls that a worker has answered."""
+    return sum(
+        value for name, _, value in share(its, worker)["trackgate_request_duration_seconds"] if name.endswith("_count")
+    )
+
+
+def settled(gateway):
+    """Everything that is counted, once nothing is due any more."""
+
+    def look():
+        seen = metrics(gateway)
+        return seen if not any(count for line, count in seen.items() if line.startswith("trackgate_due{")) else None
+
+    return until(look)
+
+
+def number_of(call):
+    body = call["body"][0] if isinstance(call["body"], list) else call["body"]
+    body = body.get("event") if isinstance(body.get("event"), dict) else body
+    return (body.get("properties") or body.get("metadata"))["number"]
+
+
+# --- one gateway ------------------------------------------------------------------------------------------------
+
+
+def test_each_users_events_come_in_order_whoever_takes_them_in(its, gateway):
+    """Every call on a connection of its own; a user's next is sent when the one before is acknowledged."""
+    users, each = 4, 25
+
+    def post(user):
+        for number in range(each):
+            assert send(gateway, number, f"ordered-{user}").status_code == 200
+
+    at_once(users, post)
+    settled(gateway)
+    assert answered(its, 0)
+    assert answered(its, 1)
+    for vendor in VENDORS:
+        for user in range(users):
+            came = [number_of(call) for call in reversed(its.received(vendor=vendor, user=f"ordered-{user}"))]
+            assert came in (list(range(each)), list(range(each))[::-1]), (vendor, user)
+
+
+def test_what_is_counted_is_the_same_whichever_worker_answers_and_adds_up(its, gateway):
+    received = 'trackgate_received_total{source="appizer"}'
+    before = metrics(gateway).get(received, 0)
+    at_once(8, lambda number: [send(gateway, number), httpx.post(f"{gateway.url}/v1/events", headers=BEARER, json={})])
+    until(lambda: metrics(gateway)[received] == before + 16)
+    settled(gateway)
+    calls = answered(its, 0) + answered(its, 1)
+    for _ in range(8):
+        seen = metrics(gateway)
+        status = httpx.get(f"{gateway.url}/-/status", headers=READS).json()
+        assert status["faults"] == []
+        assert (
+            sum(n for line, n in seen.items() if line.startswith("trackgate_request_duration_seconds_count")) == calls
+        )
+        for name, counted in status["destinations"].items():
+            for field in ("owed", "delivered", "dropped", "filtered"):
+                assert seen[f'trackgate_{field}_total{{destination="{name}"}}'] == counted[field]
+            tries = f'trackgate_attempt_duration_seconds_count{{destination="{name}",outcome="delivered"}}'
+            assert seen[tries] == counted["delivered"]
+            assert seen[f'trackgate_in_flight{{destination="{name}"}}'] == 0
+        for name, counted in status["sources"].items():
+            for field in ("received", "accepted"):
+                assert seen.get(f'trackgate_{field}_total{{source="{name}"}}', 0) == counted[field]
+
+
+CALLS = [
+    ("GET", "/livez", {}, None),
+    ("POST", "/livez", {}, None),
+    ("GET", "/readyz", {}, None),
+    ("GET", "/readyz/", {}, None),
+    ("HEAD", "/readyz", {}, None),
+    ("POST", "/readyz", {}, b"{}"),
+    ("GET", "/metrics", {}, None),
+    ("DELETE", "/metrics", {}, None),
+    ("GET", "/-/status", {}, None),
+    ("GET", "/-/status", {"authorization": "Bearer wrong"}, None),
+    ("GET", "/-/status", READS, None),
+    ("POST", "/-/dead/retry", READS, b"{}"),
+    ("POST", "/-/dead/retry", ACTS, b"{"),
+    ("POST", "/-/dead/retry", ACTS, b'{"selection": {}, "limit": 10}'),
+    ("POST", "/-/dead/retry", ACTS, b" " * 11_000_000),
+    ("GET", "/-/dead?limit=0&reason=a%20b", READS, None),
+    ("GET", "/-/dead?limit=3&reason=a%20b", READS, None),
+    ("GET", "/-/events/a%2Fb%C3%A9%20c", READS, None),
+    ("GET", "/-/openapi.json", READS, None),
+    ("GET", "/-/nothing", READS, None),
+    ("GET", "/-/", READS, None),
+    ("GET", "/-", {}, None),
+    ("POST", "/-/destinations/nobody/resume", ACTS, None),
+    ("GET", "/nowhere", {}, None),
+    ("OPTIONS", "/v1/events", {"origin": "https://elsewhere"}, None),
+]
+
+
+def test_no_reply_shows_how_many_processes_there_are(tmp_path):
+    with stage(tmp_path / "one", TOKENS) as one, stage(tmp_path / "several", f"workers = 2\n{TOKENS}") as several:
+        gateways = (one.start(), several.start())
+        for method, path, headers, body in CALLS:
+            heard = [
+                httpx.request(method, gateway.url + path, headers=headers, content=body, timeout=GUARD, verify=NO_TLS)
+                for gateway in gateways
+            ]
+            alone, beside = ((reply.status_code, shape(reply)) for reply in heard)
+            assert alone == beside, (method, path)
+
+
+def shape(reply):
+    """Headers and body, without what is counted or timed."""
+    headers = sorted(
+        (name, value) for name, value in reply.headers.multi_items() if name not in {"date", "content-length"}
+    )
+    if reply.headers.get("content-type", "").startswith("text/plain"):
+        return headers, sorted({line for line in reply.text.splitlines() if line.startswith("#")})
+    try:
+        return headers, keys(reply.json())
+    except ValueError:
+        return headers, reply.text
+
+
+def keys(value):
+    if isinstance(value, dict):
+        return {key: keys(each) for key, each in value.items()}
+    return value if isinstance(value, str) and not value.startswith("20") else type(value).__name__
+
+
+def test_a_caller_that_sends_its_body_in_chunks_is_passed_on(gateway):
+    def body():
+        yield b'{"selection": {},'
+        yield b' "limit": 10}'
+
+    reply = httpx.post(f"{gateway.url}/-/dead/retry", headers=ACTS, content=body())
+    assert (reply.status_code, reply.json()["retried"]) == (200, 0)
+
+
+# --- operators --------------------------------------------------------------------------------------------------
+
+
+def test_operators_find_resume_and_retry_whichever_worker_delivers_there(tmp_path):
+    with stage(tmp_path, "workers = 2\n", **dict.fromkeys(VENDORS, 'retry = { probe = "1h" }')) as its:
+        gateway = its.start()
+
+        def run(*arguments, status=0):
+            said = CliRunner().invoke(main, [*arguments, "--config", str(its.config)])
+            assert said.exit_code == status, said.output
+            return said.output
+
+        its.fail(status=401, times=-1)
+        event_id = send(gateway, 1).headers["trackgate-event-id"]
+        until(lambda: run("status").count("is parked") == len(VENDORS))
+        assert "still parked" in run("resume", "flywheel", status=1)
+        its.mend()
+        for name in VENDORS:
+            assert f"{name} is up" in run("resume", name)
+        arrived_at = {call["vendor"] for call in until(lambda: delivered(its, event_id))}
+        assert arrived_at == set(VENDORS)
+
+        its.fail(status=400, times=-1)
+        event_id = send(gateway, 2).headers["trackgate-event-id"]
+        until(lambda: json.loads(run("dead", "list", "--json"))["total"] == len(VENDORS))
+        its.mend()
+        assert "4" in run("dead", "retry", "--all")
+        until(lambda: delivered(its, event_id))
+        assert run("find", event_id).count("delivered") == len(VENDORS)
+        assert "it adds up" in run("status")
+
+
+def delivered(its, event_id):
+    """The good calls that brought it, once it is everywhere."""
+    good = [call for call in its.received(id=event_id) if not call["failed"]]
+    return good if len(good) == len(VENDORS) else None
+
+
+# --- their ends -------------------------------------------------------------------------------------------------
+
+
+def test_a_worker_that_was_killed_is_replaced_and_its_share_of_the_metrics_alone_begins_anew(tmp_path):
+    with stage(tmp_path, "workers = 2\n") as its:
+        gateway = its.start()
+        at_once(8, lambda number: [send(gateway, number) for _ in range(4)])
+        before = settled(gateway)
+        family, kept = gateway.family(), answered(its, 1)
+        os.kill(family["worker-0"], signal.SIGKILL)
+        until(lambda: len(gateway.family()) == 4 and gateway.family()["worker-0"] != family["worker-0"])
+        line = until(lambda: [line for line in gateway.log() if line["event"] == "worker.ended"])[0]
+        assert (line["level"], line["worker"], line["pid"]) == ("error", 0, family["worker-0"])
+        assert line["how"] == "signal 9 (SIGKILL)"
+        until(lambda: answered_anew(its))
+        after = settled(gateway)
+        counted = [line for line in before if line.startswith("trackgate_owed_total")]
+        assert {line: after[line] for line in counted} == {line: before[line] for line in counted}
+        assert (
+            sum(n for line, n in after.items() if line.startswith("trackgate_request_duration_seconds_count")) == kept
+        )
+        assert gateway.family()["owner"] == family["owner"]
+        at_once(8, lambda number: send(gateway, 100 + number))
+        assert settled(gateway)['trackgate_delivered_total{destination="appizer"}'] == 40
+        assert gateway.stop() == 0
+
+
+def answered_anew(its):
+    try:
+        return share(its, 0)["trackgate_request_duration_seconds"] == []
+    except httpx.TransportError:
+        return False
+
+
+@pytest.mark.parametrize("victim", ["owner", "supervisor"])
+def test_the_end_of_one_that_cannot_be_replaced_is_the_end_of_all(tmp_path, victim):
+    with stage(tmp_path, "workers = 2\n") as its:
+        gateway = its.start()
+        family = gateway.family()
+        os.kill(family[victim], signal.SIGKILL)
+        assert gateway.process.wait(GUARD) == (1 if victim == "owner" else -signal.SIGKILL)
+        until(lambda: not any(map(runs, family.values())))
+        told = [line["how"] for line in gateway.log() if line["event"] == "owner.ended"]
+        assert told == (["signal 9 (SIGKILL)"] if victim == "owner" else [])
+
+
+@pytest.mark.parametrize(
+    ("told", "number"), [("worker-1", signal.SIGTERM), ("all", signal.SIGTERM), ("all", signal.SIGINT)]
+)
+def test_a_signal_whoever_gets_it_finishes_what_is_in_hand(tmp_path, told, number):
+    """Process managers tell one of them, or all of them at once; so does Ctrl-C."""
+    with stage(tmp_path, "workers = 2\n") as its:
+        its.fail(delay="300ms", times=4)
+        gateway = its.start()
+        family = gateway.family()
+        sent = Counter(send(gateway, number).status_code for number in range(20))
+        for pid in family.values() if told == "all" else [family[told]]:
+            os.kill(pid, number)
+        assert gateway.process.wait(GUARD) == 0
+        told_of = [line["event"] for line in gateway.log() if line["event"].startswith(("gateway.", "worker."))]
+        assert told_of == ["gateway.started", "gateway.draining", "gateway.stopped"]
+        gateway = its.start()
+        settled(gateway)
+        assert sent == {200: 20}
+        for name in VENDORS:
+            assert sorted(number_of(call) for call in its.received(vendor=name)) == list(range(20))
+
+
+def test_a_second_signal_ends_all_at_once(tmp_path):
+    with stage(tmp_path, 'workers = 2\ngrace = "60s"\n') as its:
+        its.fail(delay="30s", times=-1)
+        gateway = its.start()
+        family = gateway.family()
+        for number in range(10):
+            assert send(gateway, number).status_code == 200
+        until(lambda: sum(n for line, n in metrics(gateway).items() if line.startswith("trackgate_in_flight")) > 0)
+        gateway.process.send_signal(signal.SIGTERM)
+        until(lambda: any(line["event"] == "gateway.draining" for line in gateway.log()))
+        assert gateway.stop() == 128 + signal.SIGTERM
+        assert not any(map(runs, family.values()))
+
+
+# --- the start --------------------------------------------------------------------------------------------------
+
+
+def test_a_second_start_on_the_data_is_refused_with_words(its):
+    with pytest.raises(AssertionError, match=r"cannot start: .*data"):
+        its.start()
+
+
+def test_an_address_that_is_taken_is_told_and_leaves_nobody_behind(tmp_path, gateway):
+    at = gateway.url.removeprefix("http://")
+    with stage(tmp_path, "workers = 2\n") as other:
+        other.config.write_text(other.config.read_text().replace("127.0.0.1:0", at))
+        with pytest.raises(AssertionError, match=r"cannot start: .*choose another address"):
+            other.start()
+        own(other.folder / "data")()
+
+
+@pytest.mark.parametrize("stated", ["0", "two", "-1", "1.5"])
+def test_a_number_of_workers_that_is_none_is_refused_with_words(stated):
+    said = CliRunner().invoke(main, ["serve", "--sandbox", "--config", str(SHARED), "--workers", stated])
+    assert said.exit_code == 2
+    assert re.search(r"--workers.*a whole number, minimum 1", said.output), said.output
+
+
+def test_the_sandbox_runs_beside_several_workers(tmp_path):
+    process = Process(
+        tmp_path, "serve", "--sandbox", "--config", str(SHARED), "--data", str(tmp_path / "data"),
+        "--listen", "127.0.0.1:0", "--sandbox-listen", "127.0.0.1:0", "--workers", "2",
+    )  # fmt: skip
+    try:
+        sandbox = re.findall(r"emulated vendors at (http://\S+),", process.out_path.read_text())[0]
+        reply = httpx.post(f"{process.url}/appizer/v1/events", headers=BEARER, json=appizer(1))
+        assert reply.headers["trackgate-sandbox"] == "true"
+        arrived(sandbox, reply.headers["trackgate-event-id"], len(VENDORS))
+        assert not [each["problems"] for each in received(sandbox) if each["problems"]]
+        assert httpx.get(f"{process.url}/readyz").json()["sandbox"] is True
+        assert process.out_path.read_text().count("listens at") == 1
+        assert process.stop() == 0
+    finally:
+        process.kill()
+    started = [line for line in process.log() if line["event"] == "gateway.started"]
+    assert [(line["workers"], line["sandbox"]) for line in started] == [(2, sandbox.removeprefix("http://"))]
