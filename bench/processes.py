@@ -21,6 +21,10 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 Seen = TypeVar("Seen")
 
+AS_INSTALLED = {"PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": ""}
+"""An installed program has its bytecode. Where Python may not write it, each start compiles the whole program anew,
+which takes longer than all the rest of the start."""
+
 
 class BenchError(Exception):
     """A process did not do what it is there for; the message says which, and quotes the end of its log."""
@@ -39,7 +43,7 @@ class Process:
                 stdout=out,
                 stderr=log,
                 cwd=ROOT,
-                env={**os.environ, "PYTHONUNBUFFERED": "1", **(environ or {})},
+                env={**os.environ, **AS_INSTALLED, **(environ or {})},
             )
         self.pid = self._process.pid
 

@@ -14,7 +14,7 @@ import pytest
 from bench import calls
 from bench.generator import Sent
 from bench.machine import file_system, wrk_version
-from bench.processes import ROOT, BenchError, until
+from bench.processes import ROOT, BenchError, Process, until
 from bench.stage import Stage
 
 GENEROUS = 30.0
@@ -42,6 +42,12 @@ def test_a_call_is_due_at_its_time_however_late_the_answers_are(stage):
 def test_callers_get_no_further_ahead_of_the_sink_than_told(stage):
     sent = send(stage, "--sink", stage.sink.url, "--names", "never", "--ahead", 7, seconds=0.2)
     assert (sent.answered, sent.broken) == (7, 0)
+
+
+def test_what_is_started_has_its_bytecode_as_an_installed_program_has(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    writes = "import sys; print(str(not sys.dont_write_bytecode).lower())"
+    assert Process(tmp_path, "0", [sys.executable, "-c", writes]).result(GENEROUS) is True
 
 
 def test_callers_send_as_many_calls_as_told(stage):

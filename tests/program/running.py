@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from bench.processes import AS_INSTALLED
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -60,7 +62,7 @@ class Process:
                 stdout=out,
                 stderr=log,
                 cwd=folder,
-                env={**os.environ, "PYTHONUNBUFFERED": "1", **environ},
+                env={**os.environ, **AS_INSTALLED, **environ},
             )
         self.url = until(self._announced)
 
