@@ -14,7 +14,6 @@ import uvloop
 from trackgate.address import Address
 from trackgate.app.alone import Gateway
 from trackgate.app.lifetime import PartEnded, logging
-from trackgate.app.supervisor import Supervisor
 from trackgate.cli.configured import accepted, config_option, read
 from trackgate.clock import SystemClock
 from trackgate.curl import curl
@@ -87,6 +86,9 @@ def serve(
 
     try:
         if config.server.workers > 1:
+            # One process needs none of this, and starts the sooner.
+            from trackgate.app.supervisor import Supervisor  # noqa: PLC0415 - only where there is something to supervise
+
             sys.exit(Supervisor(config, clock, sandbox=emulated).run(doubt, announce))
         with logging(config, clock) as log:
             doubt(log)

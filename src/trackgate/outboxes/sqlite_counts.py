@@ -53,7 +53,7 @@ class Counts(Struct, frozen=True, dict=True):
             sources={name: _source(counters) for name, counters in sorted(sources.items())},
             destinations={place.name: self._destination(place) for place in places},
             backlog_bytes=self.backlog,
-            backlog_limit=self.limit,
+            backlog_limit=int(self.limit),
         )
 
     def _destination(self, place: Place) -> DestinationTally:
@@ -70,7 +70,7 @@ class Counts(Struct, frozen=True, dict=True):
             retried=count("retried"),
             held=place.held,
             backlog_bytes=count("waiting_bytes"),
-            backlog_limit=policy.max,
+            backlog_limit=None if policy.max is None else int(policy.max),
             backlog_full=policy.full,
             shed=count("shed"),
             standing=place.standing,
