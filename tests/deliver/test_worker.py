@@ -751,6 +751,26 @@ def test_an_outbox_that_fails_for_a_while_stops_nothing_for_good(tmp_path, verb,
     assert sorted(taken) == [("u", "e1"), ("v", "e2")]
 
 
+def test_an_outbox_that_goes_on_failing_is_asked_once_a_second(tmp_path):
+    """Not as fast as it fails, for all that it says that there is news."""
+
+    class Failing(Awaited):
+        asked = 0
+
+        async def take(self, *_):
+            Failing.asked += 1
+            raise UNAVAILABLE
+
+    async def main(it):
+        it.worker._outbox = it.worker._window._outbox = Failing(it.outbox._inner)
+        await it.put("u")
+        await asyncio.sleep(30)
+        return Failing.asked
+
+    asked, _ = run(tmp_path, main, always(OK))
+    assert 25 <= asked <= 35
+
+
 def numbered(taken, user=None):
     return [int(name[1:]) for each, name in taken if user in {None, each}]
 

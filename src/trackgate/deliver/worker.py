@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 from msgspec.structs import replace
 
+from trackgate.deadlines import Deadlines
 from trackgate.deliver.pace import Pace
 from trackgate.deliver.send import Tried
 from trackgate.deliver.settling import STORAGE_PAUSE, Judged, Settler
@@ -75,6 +76,8 @@ class Worker:
         self._window = Window(plan.name, outbox, clock, plan.policy.max_delay, self._settler.settle)
         self._pace = Pace(plan.rate, clock.monotonic())
         self._news = asyncio.Event()
+        self._deadlines = Deadlines()
+        self._in_vain = False  # the last look into the outbox failed: the next one is not made at once
         self._tasks: set[asyncio.Task[None]] = set()
         self._calls = 0
         self._stopping = False
@@ -110,8 +113,8 @@ class Worker:
         while not self._stopping:
             self._news.clear()
             seconds = min(await self._look(), self._launch())
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), max(seconds, SHORTEST))
+            with suppress(TimeoutError), self._deadlines.within(max(seconds, SHORTEST)):
+                await self._news.wait()
         self._ended.set()
 
     async def stop(self, grace: float) -> None:
@@ -131,13 +134,15 @@ class Worker:
 
     async def _look(self) -> float:
         """Find something to do; return the seconds until the next look."""
+        self._in_vain = False
         try:
             return await (self._fill() if self._health.up else self._probe())
         except OutboxError:
-            return STORAGE_PAUSE
+            self._in_vain = True
         except Exception:  # noqa: BLE001 - the outermost edge of a destination: the others must not notice
+            self._in_vain = True
             self._log.exception("worker.stumbled")
-            return STORAGE_PAUSE
+        return STORAGE_PAUSE
 
     async def _fill(self) -> float:
         pause = self._health.paused_until - self._clock.monotonic()
@@ -185,7 +190,7 @@ class Worker:
             return IDLE
         while (delivery := self._next()) is not None:
             self._open_slot(delivery)
-        if self._window.wants():
+        if self._window.wants() and not self._in_vain:
             self._news.set()
         return self._pace.wait(self._clock.monotonic()) or IDLE
 
