@@ -12,6 +12,9 @@ _RATE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)\s*/\s*([A-Za-z]+)")
 _LONGEST = 100 * 365 * 86_400.0
 """Seconds. Beyond a century the arithmetic of dates fails, and nobody means it."""
 
+_LARGEST = 2**50
+"""Bytes. Beyond it sums leave 64 bits, and no disk has it."""
+
 DURATION = 'a duration such as "500ms", "30s", "10m", "72h" or "7d"'
 SIZE = 'a size such as "512KiB", "1MiB" or "2GiB"'
 RATE = 'a rate such as "10/s", "600/min" or "5000/h"'
@@ -49,7 +52,10 @@ class Size(int):
             ValueError: with words for the one who wrote it.
 
         """
-        return cls(_quantity(text, _BYTES, SIZE))
+        size = _quantity(text, _BYTES, SIZE)
+        if size > _LARGEST:
+            raise ValueError("must be at most 1024TiB")
+        return cls(size)
 
     def spell(self) -> str:
         """The same with the largest binary unit that needs no fraction: ``1MiB``, ``1500B``."""

@@ -47,6 +47,12 @@ def test_anything_else_says_how_it_is_written(unit, text):
         assert str(error).startswith("must be ")  # noqa: PT017 - either is right
 
 
+def test_a_size_that_no_disk_has_is_turned_away():
+    assert Size.read("1024TiB") == 2**50
+    with pytest.raises(ValueError, match="at most 1024TiB"):
+        Size.read("1025TiB")
+
+
 @given(st.integers(0, 10**12))
 def test_a_spelled_size_is_read_as_itself(count):
     assert Size.read(Size(count).spell()) == count

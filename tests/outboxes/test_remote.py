@@ -124,6 +124,25 @@ def test_the_books_are_those_of_a_start_after_a_worker_is_gone(holds):
     holds(law)
 
 
+def test_who_comes_after_a_worker_is_told_of_what_it_had_in_hand(holds):
+    """Also where it looked in the meantime, when there was nothing to find, and would not look again by itself."""
+
+    async def law(site):
+        box = await site.reach()
+        await box.append([entry(1, "a")])
+        await box.take("a", 1)
+        again = await site.reach()
+        woken: list[frozenset[str]] = []
+        again.on_append(woken.append)
+        again.on_retry(woken.append)
+        killed(box)
+        await until(lambda: len(woken) == 2)
+        assert woken == [{"a"}, {"a"}]
+        assert again.has_news("a")
+
+    holds(law)
+
+
 def test_what_another_worker_has_in_hand_stays_there(holds):
     async def law(site):
         mine, other = await site.reach(), await site.reach()
@@ -398,5 +417,61 @@ def test_a_worker_process_that_is_killed_loses_nothing(holds):
         box = await site.reach()
         await until(lambda: not site.server._hands)
         assert [one.attempts for one in await box.take("a", 9)] == [1, 1, 0]
+
+    holds(law)
+
+
+def test_what_cannot_be_said_to_a_worker_ends_its_connection_and_leaves_nobody_waiting(holds, monkeypatch):
+    async def law(site):
+        box = await site.reach()
+        said = remote_server.frame
+
+        def unsayable(told):
+            if told.stored:
+                raise OverflowError("too large")
+            return said(told)
+
+        monkeypatch.setattr(remote_server, "frame", unsayable)
+        with pytest.raises(OutboxUnavailable):
+            await box.append([entry(1, "a")])
+        monkeypatch.setattr(remote_server, "frame", said)
+        assert [line["event"] for line in site.log.entries] == ["outbox.connection_garbled"]
+        other = await site.reach()
+        await other.append([entry(2, "a", lane=2)])
+        assert ids(await other.take("a", 9)) == ["1", "2"]
+
+    holds(law)
+
+
+def test_what_cannot_be_said_to_the_owner_leaves_nobody_waiting(holds, monkeypatch):
+    async def law(site):
+        box = await site.reach()
+
+        def unsayable(_):
+            raise OverflowError("too large")
+
+        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+        monkeypatch.setattr(remote, "frame", unsayable)
+        with pytest.raises(OutboxUnavailable):
+            await box.append([entry(1, "a")])
+
+    holds(law)
+
+
+def test_a_worker_that_reads_nothing_is_told_all_of_it_at_once_later(holds):
+    async def law(site):
+        box = await site.reach()
+        (peer,) = site.server._peers
+        other = await site.reach()
+        woken: list[frozenset[str]] = []
+        box.on_append(woken.append)
+        peer.pause_writing()
+        for n in range(5):
+            await other.append([entry(n, "a", lane=n)])
+        await asyncio.sleep(0.01)
+        assert not box.has_news("a")
+        peer.resume_writing()
+        await until(lambda: box.has_news("a"))
+        assert woken == [{"a"}]
 
     holds(law)

@@ -139,7 +139,11 @@ class RemoteOutbox(Face):
     def _send(self) -> None:
         self._sending = False
         while self._connection.writable and (said := self._next_said()):
-            self._connection.write(frame(said))
+            try:
+                self._connection.write(frame(said))
+            except BaseException:
+                self._connection.abort()  # else whoever waits for the answers to these would wait for ever
+                raise
 
     def _next_said(self) -> list[Job | GiveUp]:
         said: list[Job | GiveUp] = []
@@ -219,6 +223,11 @@ class _Connection(asyncio.Protocol):
         """Send what is to be sent, and part."""
         self._transport.close()
 
+    def abort(self) -> None:
+        """Part at once."""
+        self.writable = False
+        self._transport.abort()
+
     # --- called by the loop -------------------------------------------------------------------------------------
 
     def connection_made(self, transport: Any) -> None:
@@ -230,8 +239,7 @@ class _Connection(asyncio.Protocol):
             for content in self._frames.feed(data):
                 self._hear(told.decode(content))
         except (GarbledError, msgspec.DecodeError):
-            self.writable = False
-            self._transport.abort()
+            self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.writable = False

@@ -28,9 +28,6 @@ from trackgate.outboxes.sqlite_jobs import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-NAME = "outbox.sock"
-"""The socket in the data directory."""
-
 HEAD = 4
 """Bytes of a frame's length, the highest first."""
 
