@@ -424,7 +424,7 @@ def test_a_worker_process_that_is_killed_loses_nothing(holds):
 def test_what_cannot_be_said_to_a_worker_ends_its_connection_and_leaves_nobody_waiting(holds, monkeypatch):
     async def law(site):
         box = await site.reach()
-        said = remote_server.frame
+        said = frame
 
         def unsayable(told):
             if told.stored:
