@@ -100,10 +100,12 @@ class Settler:
             judged, self._judged = self._judged, []
             await self.settle([one.settlement for one in judged])
             try:
-                await self._settled(judged)
-                for one in judged:
-                    self._tell(one)
-                await self._stand(judged)
+                try:
+                    await self._settled(judged)
+                    for one in judged:
+                        self._tell(one)
+                finally:
+                    await self._stand(judged)
             except Exception:  # noqa: BLE001 - they are recorded; those that come after them must be, too
                 self._log.exception("settle.stumbled")
 

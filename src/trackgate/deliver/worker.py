@@ -188,20 +188,21 @@ class Worker:
         """Start as many deliveries as may be; the seconds until the rate allows more."""
         if not self._flows():
             return IDLE
-        while (delivery := self._next()) is not None:
+        now = self._clock.monotonic()  # one for all: between two looks at the clock a wait can end
+        while (delivery := self._next(now)) is not None:
             self._open_slot(delivery)
         if self._window.wants() and not self._in_vain:
             self._news.set()
-        return self._pace.wait(self._clock.monotonic()) or IDLE
+        return self._pace.wait(now) or IDLE
 
     def _flows(self) -> bool:
         return self._health.up and not self._stopping and self._health.paused_until <= self._clock.monotonic()
 
-    def _next(self) -> Delivery | None:
+    def _next(self, now: float) -> Delivery | None:
         """Hand out the next delivery, if its call may start now."""
         if self._calls >= self._health.slots or self._window.lanes.busy >= CARRIED * self._plan.concurrency:
             return None
-        return self._start() if self._flows() and self._pace.wait(self._clock.monotonic()) <= 0 else None
+        return self._start() if self._flows() and self._pace.wait(now) <= 0 else None
 
     def _start(self, *, fresh: bool = False) -> Delivery | None:
         delivery = None if self._stopping else self._window.start(fresh=fresh)
@@ -223,10 +224,11 @@ class Worker:
                 self._settler.add(self._judge(tried, delivery))
             except BaseException:
                 self._window.lanes.release(delivery)
+                self._news.set()
                 raise
             finally:
                 self._calls -= 1
-            delivery = self._next()
+            delivery = self._next(self._clock.monotonic())
             if self._launch() < IDLE:
                 self._news.set()
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from trackgate.outbox import Dead, OutboxUnavailable
+from trackgate.outbox import Dead, OutboxError, OutboxUnavailable
 from trackgate.outboxes.sqlite_checksum import DAMAGED
 from trackgate.outboxes.sqlite_counts import with_rejected
 from trackgate.outboxes.sqlite_jobs import (
@@ -63,6 +63,7 @@ class Face(ABC):
         self._wake_for_held: Callable[[frozenset[str]], None] = _nobody
         self._rejected: Counter[tuple[str, str]] = Counter()
         self._flush: asyncio.TimerHandle | None = None
+        self._burying: set[asyncio.Task[None]] = set()
         self._ended: str | None = None
         """Why nothing more is asked."""
 
@@ -189,8 +190,20 @@ class Face(ABC):
                 fate = Dead(DAMAGED, f"the stored event cannot be read: {error}")
                 dead.append(Settled(destination, one.seq, one.held, one.attempts, fate, ()))
         if dead:
-            self.submit(Settle(self._unasked(), dead))
+            task = self._loop.create_task(self._bury(dead))
+            self._burying.add(task)
+            task.add_done_callback(self._burying.discard)
         return deliveries
+
+    async def _bury(self, dead: list[Settled]) -> None:
+        """However long the storage takes; once we are gone they are in nobody's hand, and found out again."""
+        while self._ended is None:
+            try:
+                await self._ask(Settle(self._promise(), dead))
+            except OutboxError:
+                await asyncio.sleep(WITHIN)
+            else:
+                return
 
     def _put_back(self, destination: str, answer: asyncio.Future[list[Handed]]) -> None:
         if answer.cancelled() or answer.exception() is not None or self._ended is not None:

@@ -122,7 +122,7 @@ class GiveBack(Job, eq=False):
 class LetGo(Job, eq=False):
     """Whoever took from these destinations is gone: what it had in hand comes again, counted.
 
-    Answered with ``None``.
+    Answered with ``None``. Until then nobody else may take from them: a transaction hands out first.
     """
 
     destinations: list[str]

@@ -151,4 +151,5 @@ class _Returns:
                 row.seq, account.id, n, micros(one.at), one.duration, one.step, one.outcome, one.reason, one.status,
                 one.reply,
             ))  # fmt: skip
-            self._ended[account.name, "retried"] += one.outcome in RETRIED
+            if one.outcome in RETRIED:
+                self._ended[account.name, "retried"] += 1
