@@ -8,6 +8,7 @@ import httpx
 import msgspec
 
 from trackgate.deadlines import Deadlines
+from trackgate.operate.answers import Refusal
 from trackgate.operate.web import DESCRIPTION
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class Refused(Exception):  # noqa: N818 - what happened
         super().__init__(message)
         self.status = status
         self.headers = [(b"content-type", b"application/json"), *headers]
-        self.body = msgspec.json.encode({"error": error, "message": message})
+        self.body = msgspec.json.encode(Refusal(error=error, message=message))
 
 
 class Relay:
@@ -83,7 +84,7 @@ class Relay:
             return
         await self._pass_on(call, body, send)
 
-    async def look(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - as ASGI has it
+    async def look(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one call of anybody's: its body is not waited for, whatever its method."""
         await self._pass_on(scope, b"", send)
 
