@@ -311,16 +311,17 @@ def crowded(forks):
 
 
 def test_where_there_is_no_room_for_a_worker_it_is_tried_again_while_the_others_go_on(tmp_path):
-    """The second worker at the start, and later the first one's successor, twice."""
+    """The second worker at the start, later the first one's successor: three times, once without a thread to log."""
     with stage(tmp_path, "workers = 2\n") as its:
-        gateway = its.start(crowded("3,5,6"))
+        gateway = its.start(crowded("3,5,6+,7"))
         family = gateway.family()
         os.kill(family["worker-0"], signal.SIGKILL)
         until(lambda: gateway.family().get("worker-0", family["worker-0"]) != family["worker-0"])
         missing = [line for line in gateway.log() if line["event"] == "worker.missing"]
         assert [(line["level"], line["worker"]) for line in missing] == [("error", 1), ("error", 0), ("error", 0)]
         assert {line["reason"] for line in missing} == {os.strerror(errno.EAGAIN)}
-        assert missing[1]["pause"] < missing[2]["pause"]
+        assert 2 * missing[1]["pause"] < missing[2]["pause"]
+        assert gateway.log_path.read_text().count("can't start new thread") == 1
         assert [gateway.family()[name] for name in ("owner", "worker-1")] == [family["owner"], family["worker-1"]]
         assert send(gateway, 1).status_code == 200
         assert gateway.stop() == 0
