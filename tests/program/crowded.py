@@ -37,7 +37,7 @@ def refuse(forks: frozenset[str]) -> None:
         sound_start(thread)
 
     os.fork = fork
-    threading.Thread.start = start  # type: ignore[method-assign]
+    threading.Thread.start = start  # type: ignore[method-assign, assignment]
 
 
 if __name__ == "__main__":
