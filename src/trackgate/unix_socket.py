@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 LONGEST = 103
 """Bytes of a path that any system's ``sun_path`` has room for."""
 
-WAITING = 16
-"""Connections that may wait to be accepted."""
+WAITING = 1024
+"""Connections that may wait to be accepted: beyond it a caller is turned away at once, however short the wait."""
 
 
 @contextmanager

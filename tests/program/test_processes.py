@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
 import signal
+import socket
 import ssl
+import subprocess
+import sys
 import threading
 from collections import Counter
 from pathlib import Path
@@ -16,6 +20,7 @@ import pytest
 from click.testing import CliRunner
 
 from tests.program.running import GUARD, VENDORS, Process, appizer, arrived, metrics, received, runs, stage, until
+from trackgate.app.relay import AT_A_TIME
 from trackgate.cli import main
 from trackgate.outboxes.sqlite_lock import own
 
@@ -26,7 +31,8 @@ BEARER = {"authorization": "Bearer in-appizer"}
 READS = {"authorization": "Bearer looks"}
 ACTS = {"authorization": "Bearer does"}
 TOKENS = 'read_token = "looks"\nact_token = "does"\n'
-SHARED = Path(__file__).parents[2] / "routes.toml"
+ROOT = Path(__file__).parents[2]
+SHARED = ROOT / "routes.toml"
 
 
 @pytest.fixture(scope="module", name="its")
@@ -201,6 +207,24 @@ def test_a_caller_that_sends_its_body_in_chunks_is_passed_on(gateway):
     assert (reply.status_code, reply.json()["retried"]) == (200, 0)
 
 
+@pytest.mark.parametrize("path", ["/readyz", "/metrics"])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_callers_whose_bodies_never_come_keep_nobody_from_looking(its, gateway, method, path):
+    """More of them than the owner answers at a time, each on a connection that stays open."""
+    host, _, port = gateway.url.removeprefix("http://").partition(":")
+    head = f"{method} {path} HTTP/1.1\r\nhost: {host}\r\ncontent-length: 10\r\n\r\n".encode()
+    callers = [socket.create_connection((host, int(port)), timeout=GUARD) for _ in range(2 * AT_A_TIME + 1)]
+    try:
+        for caller in callers:
+            caller.sendall(head)
+        for caller in callers:
+            assert caller.recv(12) == (b"HTTP/1.1 200" if method == "GET" else b"HTTP/1.1 405")
+        assert httpx.get(gateway.url + path, timeout=GUARD).status_code == 200
+    finally:
+        for caller in callers:
+            caller.close()
+
+
 # --- operators --------------------------------------------------------------------------------------------------
 
 
@@ -271,6 +295,75 @@ def answered_anew(its):
         return share(its, 0)["trackgate_request_duration_seconds"] == []
     except httpx.TransportError:
         return False
+
+
+class Crowded(Process):
+    """The program on the system of ``crowded``."""
+
+    module = "tests.program.crowded"
+
+
+def crowded(forks):
+    def start(folder, *arguments):
+        return Crowded(folder, forks, *arguments, PYTHONPATH=str(ROOT))
+
+    return start
+
+
+def test_where_there_is_no_room_for_a_worker_it_is_tried_again_while_the_others_go_on(tmp_path):
+    """The second worker at the start, later the first one's successor: three times, once without a thread to log."""
+    with stage(tmp_path, "workers = 2\n") as its:
+        gateway = its.start(crowded("3,5,6+,7"))
+        family = gateway.family()
+        os.kill(family["worker-0"], signal.SIGKILL)
+        until(lambda: gateway.family().get("worker-0", family["worker-0"]) != family["worker-0"])
+        missing = [line for line in gateway.log() if line["event"] == "worker.missing"]
+        assert [(line["level"], line["worker"]) for line in missing] == [("error", 1), ("error", 0), ("error", 0)]
+        assert {line["reason"] for line in missing} == {os.strerror(errno.EAGAIN)}
+        assert 2 * missing[1]["pause"] < missing[2]["pause"]
+        assert gateway.log_path.read_text().count("can't start new thread") == 1
+        assert [gateway.family()[name] for name in ("owner", "worker-1")] == [family["owner"], family["worker-1"]]
+        assert send(gateway, 1).status_code == 200
+        assert gateway.stop() == 0
+
+
+KILLED_OWNER = """
+import os, signal
+from trackgate.app import owner
+from trackgate.cli import main
+
+owner.main = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+main()
+"""
+
+
+def test_an_owner_that_is_killed_before_it_could_say_anything_is_told_of(tmp_path):
+    ended = subprocess.run(
+        [sys.executable, "-c", KILLED_OWNER, "serve", "--sandbox", "--config", str(SHARED), "--workers", "2"],
+        cwd=tmp_path, capture_output=True, timeout=GUARD, check=False,
+    )  # fmt: skip
+    told = [json.loads(line) for line in ended.stderr.splitlines() if line.startswith(b"{")]
+    assert [line["how"] for line in told if line["event"] == "owner.ended"] == ["signal 9 (SIGKILL)"]
+    assert ended.returncode == 1
+
+
+def test_a_worker_that_takes_anothers_place_knows_the_keys_that_the_others_know(tmp_path):
+    """Files that were replaced since the start count from the next one, in every worker alike."""
+    key, token = tmp_path / "key", tmp_path / "token"
+    key.write_text("in-appizer")
+    token.write_text("looks")
+    with stage(tmp_path, f'workers = 2\nread_token = "${{file:{token}}}"\n') as its:
+        its.config.write_text(its.config.read_text().replace('"in-appizer"', f'"${{file:{key}}}"'))
+        gateway = its.start()
+        family = gateway.family()
+        key.write_text("newer")
+        token.write_text("newer")
+        for name in ("worker-0", "worker-1"):
+            os.kill(family[name], signal.SIGKILL)
+        until(lambda: family.items() & gateway.family().items() == {(n, family[n]) for n in ("supervisor", "owner")})
+        assert send(gateway, 1).status_code == 200
+        assert httpx.get(f"{gateway.url}/-/status", headers=READS, timeout=GUARD).status_code == 200
+        assert gateway.stop() == 0
 
 
 @pytest.mark.parametrize("victim", ["owner", "supervisor"])

@@ -47,6 +47,9 @@ class Child:
         main: what it does; its exit status.
         siblings: those that were forked before: it closes what it inherits of them.
 
+    Raises:
+        OSError: the system has no room for another process, or for what we hear it by.
+
     """
 
     def __init__(self, name: str, main: Callable[[Parent], int], siblings: Iterable[Child]) -> None:
@@ -55,7 +58,13 @@ class Child:
         self._unread = b""
         # A signal that came between the fork and the child's own handling would be heard twice.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
-        self.pid = os.fork()
+        try:
+            self.pid = os.fork()
+        except OSError:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            theirs.close()
+            self.forget()
+            raise
         if not self.pid:
             for each in (self, *siblings):
                 each.forget()

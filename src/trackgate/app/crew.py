@@ -17,14 +17,17 @@ import httpx
 import msgspec
 from litestar import Litestar, MediaType, Request, Response, get, post
 
+from trackgate.app import station
 from trackgate.metrics_share import Share
 from trackgate.outbox import OutboxUnavailable, Standing
 from trackgate.unix_socket import path_to
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from contextlib import AsyncExitStack
     from pathlib import Path
+
+    from structlog.typing import FilteringBoundLogger
 
     from trackgate.app.station import Station
     from trackgate.config import Destination
@@ -33,8 +36,8 @@ if TYPE_CHECKING:
 SHARE_PATIENCE = 2.0
 """Seconds that a scrape waits for a worker; then what that one said last is shown."""
 
-PROBE_PATIENCE = 10.0
-"""Seconds that a probe may take beyond the timeout of its call."""
+PROBE_PATIENCE = station.PROBE_PATIENCE + 5.0
+"""Seconds that a probe may take beyond the timeout of its call: what the worker waits, and the way there and back."""
 
 
 def name_of(number: int) -> str:
@@ -47,7 +50,12 @@ def works_at(place: int, workers: int) -> int:
     return place % workers
 
 
-def build(station: Station, metrics: Metrics) -> Litestar:
+def longest_probe(destinations: Iterable[Destination]) -> float:
+    """Seconds that a probe of any of these may take."""
+    return max((each.timeout for each in destinations), default=0.0) + PROBE_PATIENCE
+
+
+def build(worker: Station, metrics: Metrics) -> Litestar:
     """What a worker answers the owner."""
 
     @get("/share", sync_to_thread=False)
@@ -57,7 +65,7 @@ def build(station: Station, metrics: Metrics) -> Litestar:
     @post("/probe/{name:str}")
     async def probe(request: Request[Any, Any, Any]) -> Response[bytes]:
         try:
-            standing = await station.probe(request.path_params["name"])
+            standing = await worker.probe(request.path_params["name"])
         except OutboxUnavailable as error:
             return Response(str(error).encode(), status_code=503)
         return Response(msgspec.json.encode(standing), media_type=MediaType.JSON)
@@ -73,12 +81,19 @@ class Crew:
         destinations: all that are configured, in their order.
         workers: how many there are.
         stack: ends the connections.
+        log: bound to nothing yet.
 
     """
 
     def __init__(
-        self, directory: Path, destinations: Mapping[str, Destination], workers: int, stack: AsyncExitStack
+        self,
+        directory: Path,
+        destinations: Mapping[str, Destination],
+        workers: int,
+        stack: AsyncExitStack,
+        log: FilteringBoundLogger,
     ) -> None:
+        self._log = log
         self._destinations = destinations
         self._places = list(destinations)
         self._workers = [
@@ -93,7 +108,7 @@ class Crew:
         return len(self._workers)
 
     async def shares(self) -> Sequence[Share]:
-        """What each of them has counted; of one that does not answer, what it had counted when it last did."""
+        """What each of them has counted; of one that cannot say, what it had counted when it last did."""
         return await asyncio.gather(*(self._share(number) for number in range(len(self._workers))))
 
     async def probe(self, name: str) -> Standing:
@@ -116,7 +131,11 @@ class Crew:
     async def _share(self, worker: int) -> Share:
         with suppress(httpx.TransportError):
             reply = await self._ask(worker, "GET", "/share", SHARE_PATIENCE)
-            self._last[worker] = msgspec.json.decode(reply.content, type=Share)
+            if reply.is_success:
+                self._last[worker] = msgspec.json.decode(reply.content, type=Share)
+            else:
+                advice = "/metrics shows what it had counted before; if this stays, restart the gateway"
+                self._log.warning("share.failed", worker=worker, status=reply.status_code, advice=advice)
         return self._last[worker]
 
     async def _ask(self, worker: int, method: str, path: str, patience: float) -> httpx.Response:

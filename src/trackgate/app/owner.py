@@ -85,7 +85,7 @@ class Owner:
             await keeper.open(stack)
             sandbox_at = await start_sandbox(stack, self._sandbox, self._clock)
             destinations = leading_to(config.destinations, sandbox_at)
-            crew = Crew(keeper.directory, destinations, config.server.workers, stack)
+            crew = Crew(keeper.directory, destinations, config.server.workers, stack, self._log)
             operators = keeper.operators(destinations, crew.probe)
             await keeper.serve_operators(stack, operators)
             await keeper.take_stock()

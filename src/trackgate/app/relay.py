@@ -7,25 +7,51 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import msgspec
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+from trackgate.deadlines import Deadlines
+from trackgate.operate.answers import Refusal
+from trackgate.operate.web import DESCRIPTION
 
+if TYPE_CHECKING:
     from litestar.types import Receive, Scope, Send
 
 AT_A_TIME = 100
 """Calls that one worker has the owner answer; more wait for their turn."""
 
-OF_ONE_CONNECTION = frozenset({b"connection", b"keep-alive", b"upgrade", b"http2-settings", b"expect"})
-"""Headers of a call that are not the owner's to see; how its body is framed is."""
+CONNECT_PATIENCE = 5.0
+"""Seconds that a call waits for its turn, and for the owner to take its connection."""
+
+REPLY_PATIENCE = 60.0
+"""Seconds that the owner may take over a reply beyond the longest that a probe takes."""
+
+MAX_BODY = 10_000_000
+"""Bytes of an operator's body: what the owner's application takes, too."""
+
+READING = frozenset({"GET", "HEAD"})
+"""What is asked by these is asked without a body."""
+
+NOT_PASSED_ON = frozenset(
+    {b"connection", b"keep-alive", b"upgrade", b"http2-settings", b"expect", b"content-length", b"transfer-encoding"}
+)
+"""Headers of a call that are about its connection, or about how its body came: it is passed on in one piece."""
 
 OF_EACH_REPLY = frozenset({b"connection", b"keep-alive", b"transfer-encoding", b"date"})
 """Headers that the server adds by itself."""
 
-UNAVAILABLE = msgspec.json.encode({"error": "unavailable", "message": "The gateway is ending; ask again later."})
+CLOSE = (b"connection", b"close")
 
 
 class Gone(Exception):  # noqa: N818 - nobody is left to hear a reply
     """The caller hung up before its call was whole."""
+
+
+class Refused(Exception):  # noqa: N818 - what happened
+    """The call is not passed on, or the owner has no reply to it; what the caller is told."""
+
+    def __init__(self, status: int, error: str, message: str, *headers: tuple[bytes, bytes]) -> None:
+        super().__init__(message)
+        self.status = status
+        self.headers = [(b"content-type", b"application/json"), *headers]
+        self.body = msgspec.json.encode(Refusal(error=error, message=message))
 
 
 class Relay:
@@ -33,60 +59,104 @@ class Relay:
 
     Args:
         path: the Unix socket that the other one listens at.
+        body_timeout: seconds that a caller may take over its body.
+        patience: seconds that the longest probe of a destination takes.
 
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, body_timeout: float, patience: float) -> None:
         limits = httpx.Limits(max_connections=AT_A_TIME, max_keepalive_connections=1)
         # The transport alone: a client adds headers of its own.
         self._transport = httpx.AsyncHTTPTransport(uds=path, limits=limits)
+        self._timeout = httpx.Timeout(REPLY_PATIENCE + patience, connect=CONNECT_PATIENCE, pool=CONNECT_PATIENCE)
+        self._body_timeout = body_timeout
+        self._deadlines = Deadlines()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one call."""
+        """Answer one call, whose body is waited for before it takes anything of the owner's."""
+        call: Any = scope
         try:
-            reply = await self._transport.handle_async_request(_request(scope, receive))
-            body = await reply.aread()
-            await reply.aclose()
+            body = b"" if call["method"] in READING else await self._read(receive)
         except Gone:
             return
-        except httpx.TransportError:
-            await _say(send, 503, [(b"content-type", b"application/json")], UNAVAILABLE)
+        except Refused as refused:
+            await _say(send, refused.status, refused.headers, refused.body)
             return
-        kept = [(name, value) for name, value in reply.headers.raw if name.lower() not in OF_EACH_REPLY]
-        await _say(send, reply.status_code, kept, body)
+        await self._pass_on(call, body, send)
+
+    async def look(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one call of anybody's: its body is not waited for, whatever its method."""
+        await self._pass_on(scope, b"", send)
 
     async def close(self) -> None:
         """Let go of the connections."""
         await self._transport.aclose()
 
+    async def _read(self, receive: Receive) -> bytes:
+        try:
+            with self._deadlines.within(self._body_timeout):
+                return await _collect(receive)
+        except TimeoutError:
+            words = f"The body did not arrive within {self._body_timeout:g} s."
+            raise Refused(408, "timeout", words, CLOSE) from None
 
-class _Body(httpx.AsyncByteStream):
-    """What the caller sends, as it comes."""
+    async def _pass_on(self, scope: Any, body: bytes, send: Send) -> None:
+        try:
+            reply = await self._ask(_request(scope, body, self._timeout))
+        except Refused as refused:
+            await _say(send, refused.status, refused.headers, refused.body)
+            return
+        kept = [(name, value) for name, value in reply.headers.raw if name.lower() not in OF_EACH_REPLY]
+        await _say(send, reply.status_code, kept, reply.content)
 
-    def __init__(self, receive: Receive) -> None:
-        self._receive = receive
+    async def _ask(self, request: httpx.Request) -> httpx.Response:
+        try:
+            reply = await self._transport.handle_async_request(request)
+            try:
+                await reply.aread()
+            finally:
+                await reply.aclose()
+        except httpx.LocalProtocolError:
+            words = "The call's headers are not as HTTP wants them (two of `Host`, for one): mend the call."
+            raise Refused(400, "bad_request", words) from None
+        except httpx.TimeoutException:
+            raise Refused(503, "unavailable", "The gateway is busy; ask again later.") from None
+        except httpx.TransportError:
+            raise Refused(503, "unavailable", "The gateway is ending; ask again later.") from None
+        return reply
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        more = True
-        while more:
-            message: Any = await self._receive()
-            if message["type"] != "http.request":
-                raise Gone
-            yield message.get("body", b"")
-            more = message.get("more_body", False)
+
+async def _collect(receive: Receive) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    more = True
+    while more:
+        message: Any = await receive()
+        if message["type"] != "http.request":
+            raise Gone
+        part = message.get("body", b"")
+        size += len(part)
+        if size > MAX_BODY:  # in the words of the application that would have had it
+            words = f"Request Entity Too Large. GET {DESCRIPTION} says what there is."
+            raise Refused(413, "status_413", words)
+        parts.append(part)
+        more = message.get("more_body", False)
+    return b"".join(parts)
 
 
-def _request(scope: Any, receive: Receive) -> httpx.Request:
-    headers = [(name, value) for name, value in scope["headers"] if name not in OF_ONE_CONNECTION]
+def _request(scope: Any, body: bytes, timeout: httpx.Timeout) -> httpx.Request:
+    headers = [(name, value) for name, value in scope["headers"] if name not in NOT_PASSED_ON]
     if not any(name == b"host" for name, _ in headers):  # HTTP/1.0 needs none
         headers.append((b"host", b"trackgate"))
+    if body:
+        headers.append((b"content-length", b"%d" % len(body)))
     query = b"?" + scope["query_string"] if scope["query_string"] else b""
     return httpx.Request(
         scope["method"],
         "http://trackgate",
         headers=headers,
-        stream=_Body(receive),
-        extensions={"target": scope["raw_path"] + query},
+        stream=httpx.ByteStream(body),
+        extensions={"target": scope["raw_path"] + query, "timeout": timeout.as_dict()},
     )
 
 

@@ -13,12 +13,15 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from click import echo
 from msgspec import Struct
+from msgspec.structs import replace
 
 from trackgate import data
 from trackgate.app import owner, worker
 from trackgate.app.child import CLOSE, DRAIN, DRAINING, LISTENING, OPEN, READY, STOP, Child
 from trackgate.app.lifetime import logging
+from trackgate.config import Secret
 from trackgate.server import address_of, bind
 
 if TYPE_CHECKING:
@@ -111,11 +114,13 @@ class Supervisor:
             announce: hears the addresses once everything listens.
 
         Raises:
-            OSError: the address cannot be listened at.
+            OSError: the address cannot be listened at, a source's key or a token cannot be read, or the system has no
+                room for the owner.
 
         """
         with logging(self._config, self._clock) as log:
             doubt(log)
+        self._config = _with_keys_as_they_are(self._config)
         with _signals() as self._wakeup:
             self._owner = Child("owner", self._own, [])
             try:
@@ -127,7 +132,7 @@ class Supervisor:
             except Told:
                 return self._drain()
             except OwnerEnded as ended:
-                if self._opened:  # else it has said itself why it could not start
+                if self._opened or ended.how < 0:  # else it has said itself why it could not start
                     self._tell_of_owner(ended.how)
                 return FAILED
             finally:
@@ -263,7 +268,11 @@ class Supervisor:
             if self._hiring and post.child is None and post.again_at <= time.monotonic():
                 post.since = time.monotonic()
                 work = partial(self._work, post.number)
-                post.child = Child(f"worker-{post.number}", work, self._children())
+                try:
+                    post.child = Child(f"worker-{post.number}", work, self._children())
+                except OSError as error:
+                    post.fall_vacant(time.monotonic())
+                    self._tell_of_vacancy(post, error)
 
     def _hear_owner(self) -> None:
         words = self._owner.hear()
@@ -309,10 +318,33 @@ class Supervisor:
             advice=then,
         )
 
+    def _tell_of_vacancy(self, post: Post, error: OSError) -> None:
+        advice = "it is tried again after the pause; see what the system allows of processes, memory and open files"
+        reason = error.strerror or str(error)
+        self._tell("error", "worker.missing", worker=post.number, reason=reason, pause=post.pause, advice=advice)
+
     def _tell(self, level: str, event: str, **facts: Any) -> None:
         """One line, by a thread that ends with it: a fork must not meet it."""
-        with logging(self._config, self._clock) as log:
-            getattr(log, level)(event, **facts)
+        try:
+            with logging(self._config, self._clock) as log:
+                getattr(log, level)(event, **facts)
+        except RuntimeError as error:  # where there is no room for a process there may be none for a thread
+            echo(f"{event}: {facts} (not in the log: {error})", err=True)
+
+
+def _with_keys_as_they_are(config: Config) -> Config:
+    """What callers and operators show, read once for all: else a worker that is replaced alone would know a new key.
+
+    Raises:
+        SecretUnreadable: a file is gone, or empty.
+
+    """
+    sources = {
+        name: replace(source, keys=tuple(Secret(key.value()) for key in source.keys))
+        for name, source in config.sources.items()
+    }
+    read, act = (token and Secret(token.credential()) for token in (config.server.read_token, config.server.act_token))
+    return replace(config, sources=sources, server=replace(config.server, read_token=read, act_token=act))
 
 
 def _in_words(how: int) -> str:

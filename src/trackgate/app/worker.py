@@ -15,7 +15,7 @@ from trackgate import data
 from trackgate.app import owner
 from trackgate.app.child import DRAIN, LISTENING
 from trackgate.app.crew import build as build_for_owner
-from trackgate.app.crew import name_of, works_at
+from trackgate.app.crew import longest_probe, name_of, works_at
 from trackgate.app.keeper import leading_to
 from trackgate.app.lifetime import SHARE_OF_GRACE, PartEnded, logging, serve_beside, until_one_ends
 from trackgate.app.relay import Relay
@@ -106,10 +106,14 @@ class Worker:
             outbox.on_retry(station.wake_held)
             asked = stack.enter_context(listening(directory, name_of(self._number)))
             await serve_beside(stack, Server(build_for_owner(station, metrics), Bounds(), grace=1), asked)
-            relay = Relay(stack.enter_context(path_to(directory, owner.PATHS)))
+            relay = Relay(
+                stack.enter_context(path_to(directory, owner.PATHS)),
+                body_timeout=server.body_timeout,
+                patience=longest_probe(self._config.destinations.values()),
+            )
             stack.push_async_callback(relay.close)
             delivering = station.deliver(stack)
-            looked_at = asgi(["/readyz", "/metrics"], copy_scope=False)(relay.__call__)
+            looked_at = asgi(["/readyz", "/metrics"], copy_scope=False)(relay.look)
             app = build(station.edge(), Guarded(relay, server), [looked_at])
             web = Server(app, station.bounds(), server.grace * SHARE_OF_GRACE)
             serving = asyncio.create_task(web.serve(sockets=[listener]))
