@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from msgspec import Struct
 
 from tests.faults.verdicts import LONG, Verdict, long_form, write_down
-from tests.outboxes.kinds import KINDS, entry, settled
+from tests.outboxes.kinds import KINDS, Sqlite, entry, settled
 from trackgate.outbox import Dead, Delivery, Done, Fate, Held, OwnedOutbox, Selection, Settlement
 from trackgate.outboxes import sqlite_live
 
@@ -491,8 +491,12 @@ def test_what_many_steps_have_found_stays_mended(make, script):
 @pytest.mark.skipif(not long_form(), reason=f"the long form: set {LONG}")
 @pytest.mark.parametrize("make", KINDS, ids=lambda kind: kind.name)
 def test_an_outbox_does_what_its_model_does_a_million_times(make):
-    """Many scripts, each long, so that opening costs little; in memory, since it is not the disk that is tested."""
+    """Many scripts, each long, so that opening costs little; in memory, since it is not the disk that is tested.
+
+    What is only another way to an outbox gets a tenth.
+    """
     done = 0
+    enough = MILLION if make is Sqlite else MILLION // 10
     directory = str(MEMORY) if MEMORY.is_dir() else None
 
     @settings(max_examples=LONG_SCRIPTS, database=None, phases=[Phase.generate, Phase.shrink])
@@ -506,8 +510,8 @@ def test_an_outbox_does_what_its_model_does_a_million_times(make):
     try:
         for start in itertools.count():
             seed(start)(led)()
-            if done >= MILLION:
+            if done >= enough:
                 break
         held = True
     finally:
-        write_down(Verdict(test="outbox model", done=f"{done:,} steps", held=held))
+        write_down(Verdict(test=f"outbox model, {make.name}", done=f"{done:,} steps", held=held))
