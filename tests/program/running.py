@@ -191,3 +191,19 @@ def metrics(gateway: Process) -> dict[str, float]:
 def appizer(number: int, user: str | None = None) -> dict[str, Any]:
     """The body of a made-up Appizer call."""
     return {"event_name": "counted", "user_id": user or f"user-{number % 50}", "properties": {"number": number}}
+
+
+def number_of(call: dict[str, Any]) -> int:
+    """The number that an event was sent with, as a vendor got it."""
+    body = call["body"][0] if isinstance(call["body"], list) else call["body"]
+    body = body.get("event") if isinstance(body.get("event"), dict) else body
+    number: int = (body.get("properties") or body.get("metadata"))["number"]
+    return number
+
+
+def end_at_once(gateway: Process) -> None:
+    """Send SIGTERM while calls are in flight, and again while it drains."""
+    until(lambda: sum(n for line, n in metrics(gateway).items() if line.startswith("trackgate_in_flight")) > 0)
+    gateway.process.send_signal(signal.SIGTERM)
+    until(lambda: any(line["event"] == "gateway.draining" for line in gateway.log()))
+    assert gateway.stop() == 128 + signal.SIGTERM

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import signal
 import threading
 from collections import Counter
 from functools import partial
@@ -17,7 +16,18 @@ import httpx
 import pytest
 from click.testing import CliRunner
 
-from tests.program.running import GUARD, VENDORS, Process, appizer, arrived, metrics, stage, until
+from tests.program.running import (
+    GUARD,
+    VENDORS,
+    Process,
+    appizer,
+    arrived,
+    end_at_once,
+    metrics,
+    number_of,
+    stage,
+    until,
+)
 from trackgate import vendors
 from trackgate.cli import main
 from trackgate.curl import curl as say_curl
@@ -101,7 +111,7 @@ def test_nothing_acknowledged_is_lost_by_kill_9(tmp_path):
         until(lambda: all(of(metrics(gateway), "due", name) == 0 for name in VENDORS))
         seen = ledger(gateway)
         for name in VENDORS:
-            arrived = Counter(_number(each) for each in its.received(vendor=name))
+            arrived = Counter(number_of(each) for each in its.received(vendor=name))
             assert not set(acknowledged) - set(arrived)
             assert of(seen, "dead", name) == 0
         assert len(acknowledged) >= 300
@@ -122,12 +132,6 @@ def _pour(gateway, numbers, acknowledged):
             return  # killed: this one was not acknowledged
 
 
-def _number(call):
-    body = call["body"][0] if isinstance(call["body"], list) else call["body"]
-    body = body.get("event") if isinstance(body.get("event"), dict) else body
-    return (body.get("properties") or body.get("metadata"))["number"]
-
-
 def test_one_dead_vendor_delays_nobody_and_catches_up_in_order(tmp_path):
     with stage(tmp_path) as its:
         gateway = its.start()
@@ -139,7 +143,7 @@ def test_one_dead_vendor_delays_nobody_and_catches_up_in_order(tmp_path):
         assert of(metrics(gateway), "delivered_total", "flywheel") == 0
         its.mend()
         until(lambda: of(metrics(gateway), "delivered_total", "flywheel") == 40)
-        good = [_number(each) for each in its.received(vendor="flywheel") if not each["failed"]]
+        good = [number_of(each) for each in its.received(vendor="flywheel") if not each["failed"]]
         assert good == list(range(40))
         ledger(gateway)
 
@@ -243,7 +247,7 @@ def test_sigterm_finishes_what_is_in_hand_and_loses_nothing(tmp_path):
         gateway = its.start()
         until(lambda: all(of(metrics(gateway), "delivered_total", name) == 30 for name in VENDORS))
         for name in VENDORS:
-            assert sorted(Counter(_number(each) for each in its.received(vendor=name) if not each["failed"])) == list(
+            assert sorted(Counter(number_of(each) for each in its.received(vendor=name) if not each["failed"])) == list(
                 range(30)
             )
 
@@ -254,10 +258,7 @@ def test_a_second_sigterm_ends_it_at_once_without_loss(tmp_path):
         gateway = its.start()
         for number in range(10):
             assert send(gateway, number).status_code == 200
-        until(lambda: sum(n for line, n in metrics(gateway).items() if line.startswith("trackgate_in_flight")) > 0)
-        gateway.process.send_signal(signal.SIGTERM)
-        until(lambda: any(line["event"] == "gateway.draining" for line in gateway.log()))
-        assert gateway.stop() == 128 + signal.SIGTERM
+        end_at_once(gateway)
         its.mend()
         gateway = its.start()
         until(lambda: all(of(metrics(gateway), "delivered_total", name) == 10 for name in VENDORS))

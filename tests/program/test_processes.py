@@ -19,7 +19,20 @@ import httpx
 import pytest
 from click.testing import CliRunner
 
-from tests.program.running import GUARD, VENDORS, Process, appizer, arrived, metrics, received, runs, stage, until
+from tests.program.running import (
+    GUARD,
+    VENDORS,
+    Process,
+    appizer,
+    arrived,
+    end_at_once,
+    metrics,
+    number_of,
+    received,
+    runs,
+    stage,
+    until,
+)
 from trackgate.app.relay import AT_A_TIME
 from trackgate.cli import main
 from trackgate.outboxes.sqlite_lock import own
@@ -84,12 +97,6 @@ def settled(gateway):
         return seen if not any(count for line, count in seen.items() if line.startswith("trackgate_due{")) else None
 
     return until(look)
-
-
-def number_of(call):
-    body = call["body"][0] if isinstance(call["body"], list) else call["body"]
-    body = body.get("event") if isinstance(body.get("event"), dict) else body
-    return (body.get("properties") or body.get("metadata"))["number"]
 
 
 # --- one gateway ------------------------------------------------------------------------------------------------
@@ -407,10 +414,7 @@ def test_a_second_signal_ends_all_at_once(tmp_path):
         family = gateway.family()
         for number in range(10):
             assert send(gateway, number).status_code == 200
-        until(lambda: sum(n for line, n in metrics(gateway).items() if line.startswith("trackgate_in_flight")) > 0)
-        gateway.process.send_signal(signal.SIGTERM)
-        until(lambda: any(line["event"] == "gateway.draining" for line in gateway.log()))
-        assert gateway.stop() == 128 + signal.SIGTERM
+        end_at_once(gateway)
         assert not any(map(runs, family.values()))
 
 

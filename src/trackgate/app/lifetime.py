@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from trackgate.model import Clock
     from trackgate.server import Server
 
+FAILED = 1
+"""Exit status of any process that could not start, or ended by a bug."""
+
 STDERR = 2
 """The file descriptor of the log."""
 

@@ -13,7 +13,7 @@ from litestar.exceptions import NotFoundException
 from trackgate.app.child import CLOSE, DRAIN, DRAINING, OPEN, READY
 from trackgate.app.crew import Crew
 from trackgate.app.keeper import Keeper, leading_to, start_sandbox
-from trackgate.app.lifetime import PartEnded, logging, serve_beside, until_one_ends
+from trackgate.app.lifetime import FAILED, PartEnded, logging, serve_beside, until_one_ends
 from trackgate.app.relay import AT_A_TIME
 from trackgate.ingest.web import build, looking
 from trackgate.outbox import OutboxError
@@ -37,9 +37,6 @@ OUTBOX = "outbox.sock"
 
 PATHS = "owner.sock"
 """Where they have the owner's paths answered."""
-
-FAILED = 1
-"""Exit status: it could not start, or ended by a bug."""
 
 
 def main(config: Config, clock: Clock, parent: Parent, sandbox: Address | None) -> int:

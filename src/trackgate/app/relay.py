@@ -8,6 +8,7 @@ import httpx
 import msgspec
 
 from trackgate.deadlines import Deadlines
+from trackgate.ingest.asgi import Gone
 from trackgate.operate.answers import Refusal
 from trackgate.operate.web import DESCRIPTION
 
@@ -38,10 +39,6 @@ OF_EACH_REPLY = frozenset({b"connection", b"keep-alive", b"transfer-encoding", b
 """Headers that the server adds by itself."""
 
 CLOSE = (b"connection", b"close")
-
-
-class Gone(Exception):  # noqa: N818 - nobody is left to hear a reply
-    """The caller hung up before its call was whole."""
 
 
 class Refused(Exception):  # noqa: N818 - what happened

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from trackgate import data
 from trackgate.app import owner, worker
 from trackgate.app.child import CLOSE, DRAIN, DRAINING, LISTENING, OPEN, READY, STOP, Child
-from trackgate.app.lifetime import logging
+from trackgate.app.lifetime import FAILED, logging
 from trackgate.config import Secret
 from trackgate.server import address_of, bind
 
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
     from trackgate.app.child import Parent
     from trackgate.config import Config
     from trackgate.model import Clock
-
-FAILED = 1
-"""Exit status: the owner ended by itself."""
 
 LATE = 2.0
 """Seconds beyond ``server.grace`` after which a worker that still runs is killed."""

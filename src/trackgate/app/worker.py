@@ -17,7 +17,7 @@ from trackgate.app.child import DRAIN, LISTENING
 from trackgate.app.crew import build as build_for_owner
 from trackgate.app.crew import longest_probe, name_of, works_at
 from trackgate.app.keeper import leading_to
-from trackgate.app.lifetime import SHARE_OF_GRACE, PartEnded, logging, serve_beside, until_one_ends
+from trackgate.app.lifetime import FAILED, SHARE_OF_GRACE, PartEnded, logging, serve_beside, until_one_ends
 from trackgate.app.relay import Relay
 from trackgate.app.station import Station
 from trackgate.ingest.web import build
@@ -34,9 +34,6 @@ if TYPE_CHECKING:
     from trackgate.app.child import Parent
     from trackgate.config import Config, Destination
     from trackgate.model import Clock
-
-FAILED = 1
-"""Exit status: the owner did not answer, or a part ended by a bug."""
 
 
 def main(

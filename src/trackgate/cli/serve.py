@@ -13,7 +13,7 @@ import uvloop
 
 from trackgate.address import Address
 from trackgate.app.alone import Gateway
-from trackgate.app.lifetime import PartEnded, logging
+from trackgate.app.lifetime import FAILED, PartEnded, logging
 from trackgate.cli.configured import accepted, config_option, read
 from trackgate.clock import SystemClock
 from trackgate.curl import curl
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from trackgate.config import Config
-
-FAILED = 1
-"""Exit status: it could not start, or ended by a bug."""
 
 SWITCH_INTERVAL = 0.0002
 """Seconds after which a busy thread lets another run: the outbox's thread must not wait 5 ms at each step of a commit

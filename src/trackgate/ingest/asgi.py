@@ -126,7 +126,7 @@ class Edge:
             raise Problem(ProblemKind.TIMEOUT, words) from None
 
     def _cors(self, found: Door | Turned, path: str, headers: Mapping[str, str]) -> dict[str, str]:
-        """Lets a listed page read the reply, also that it was turned away."""
+        """Lets a listed page read the reply, also that it was turned away; the headers have an Origin."""
         origin = headers["origin"]
         doors = self._doors.candidates(path) if isinstance(found, Turned) else (found,)
         if not any(origin in door.source.cors for door in doors):

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from trackgate.outbox import Appended, Delivery, Entry, Ledger, Settlement, Standing
     from trackgate.outboxes.sqlite_jobs import Handed
 
+STORAGE_PAUSE = 1.0
+"""Seconds between two tries to record what nobody waits for, while the storage does not answer."""
+
 WITHIN = 1.0
 """Seconds after which a call turned away is written down, if nothing else is written before."""
 
@@ -201,7 +204,7 @@ class Face(ABC):
             try:
                 await self._ask(Settle(self._promise(), dead))
             except OutboxError:
-                await asyncio.sleep(WITHIN)
+                await asyncio.sleep(STORAGE_PAUSE)
             else:
                 return
 

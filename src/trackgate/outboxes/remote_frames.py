@@ -32,7 +32,7 @@ HEAD = 4
 """Bytes of a frame's length, the highest first."""
 
 MOST_FRAME = 256 * 2**20
-"""Bytes of a frame: beyond what a call of the largest ``server.max_body`` becomes, and ends the connection."""
+"""Bytes of a frame; a longer one ends the connection."""
 
 FULL = 2**20
 """Bytes of events after which a frame is sent, and another begun."""

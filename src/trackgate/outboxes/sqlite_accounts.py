@@ -18,8 +18,8 @@ class Account(Struct):
     """Kept in memory beside the file, and changed in step with each transaction.
 
     ``fresh_from`` is the place (bytes) in the log of the first event that it is owed and was never handed; ``None``
-    where there is none. ``tail`` is there while live events go ahead of a backlog, ``last_owed`` (since the start) the
-    number of the last event that it is owed.
+    where there is none. ``tail`` is there while live events go ahead of a backlog, ``last_owed`` the number of the last
+    event that it came to be owed since the books were loaded.
     """
 
     id: int

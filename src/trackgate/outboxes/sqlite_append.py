@@ -1,4 +1,4 @@
-"""What a transaction does for new events: recognise repeats, number the rest, store them all in one statement."""
+"""What a transaction does for new events: recognise repeats, number the rest, store them all together."""
 
 from __future__ import annotations
 
