@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from trackgate.model import Clock
     from trackgate.outbox import DestinationTally, Ledger
+    from trackgate.workers import Workers
 
 STATES = ("up", "down", "parked")
 
@@ -51,13 +52,21 @@ class Metrics:
         ledger: the outbox's counts, now.
         in_flight: calls under way, by destination.
         clock: for ages.
+        workers: which of them serve, where this process knows that.
 
     """
 
-    def __init__(self, ledger: Callable[[], Ledger], in_flight: Callable[[], dict[str, int]], clock: Clock) -> None:
+    def __init__(
+        self,
+        ledger: Callable[[], Ledger],
+        in_flight: Callable[[], dict[str, int]],
+        clock: Clock,
+        workers: Workers | None = None,
+    ) -> None:
         self._ledger = ledger
         self._in_flight = in_flight
         self._clock = clock
+        self._workers = workers
         self._registry = CollectorRegistry()
         self._registry.register(self)
         self._answered = Histogram(
@@ -127,6 +136,8 @@ class Metrics:
             "trackgate_backlog_bytes", "Bytes of events that some destination waits for.", ledger.backlog_bytes
         )
         yield _gauge("trackgate_backlog_limit_bytes", "At this many bytes new events get a 503.", ledger.backlog_limit)
+        if self._workers is not None:
+            yield from _of_workers(self._workers)
 
     def _moments(self, ledger: Ledger) -> Iterator[Metric]:
         yield self._flying()
@@ -201,6 +212,14 @@ def _destinations(ledger: Ledger) -> Iterator[Metric]:
         for each in STATES:
             state.add_metric([name, each], tally.standing.state == each)
     yield state
+
+
+def _of_workers(workers: Workers) -> Iterator[Metric]:
+    yield _gauge("trackgate_workers", "Processes that are to take calls and deliver.", workers.configured)
+    yield _gauge("trackgate_workers_serving", "Those of them that do.", len(workers.serving))
+    ended = CounterMetricFamily("trackgate_workers_ended", "Those that ended, since the start.")
+    ended.add_metric([], workers.ended)
+    yield ended
 
 
 def _gauge(name: str, words: str, value: float) -> Metric:

@@ -20,6 +20,7 @@ from trackgate.operate.operator import Operator
 from trackgate.operate.web import build
 from trackgate.outbox import Attempt, Dead, Delivery, Held, Settlement, Standing
 from trackgate.outboxes.sqlite_reader import SqliteReader
+from trackgate.workers import Workers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -108,7 +109,7 @@ async def bench(folder: Path, *, live: bool, read_only: bool = False) -> AsyncIt
         made.probed.append(name)
         return Standing()
 
-    running = Running(phase=lambda: "ready", rate=lambda _: 1.5, probe=probe)
+    running = Running(phase=lambda: "ready", workers=Workers(1, {0}), rate=lambda _: 1.5, probe=probe)
     operator = Operator(
         lambda: SqliteReader(kind.directory),
         None if read_only else outbox,

@@ -33,6 +33,7 @@ from tests.program.running import (
     stage,
     until,
 )
+from trackgate.app.owner import PATHS
 from trackgate.app.relay import AT_A_TIME
 from trackgate.cli import main
 from trackgate.outboxes.sqlite_lock import own
@@ -174,7 +175,7 @@ CALLS = [
 ]
 
 
-def test_no_reply_shows_how_many_processes_there_are(tmp_path):
+def test_replies_have_one_form_however_many_processes_there_are(tmp_path):
     with stage(tmp_path / "one", TOKENS) as one, stage(tmp_path / "several", f"workers = 2\n{TOKENS}") as several:
         gateways = (one.start(), several.start())
         for method, path, headers, body in CALLS:
@@ -292,6 +293,7 @@ def test_a_worker_that_was_killed_is_replaced_and_its_share_of_the_metrics_alone
             sum(n for line, n in after.items() if line.startswith("trackgate_request_duration_seconds_count")) == kept
         )
         assert gateway.family()["owner"] == family["owner"]
+        until(lambda: ready(gateway) == (200, {"configured": 2, "serving": 2, "ended": 1, "unserved": []}))
         at_once(8, lambda number: send(gateway, 100 + number))
         assert settled(gateway)['trackgate_delivered_total{destination="appizer"}'] == 40
         assert gateway.stop() == 0
@@ -332,6 +334,47 @@ def test_where_there_is_no_room_for_a_worker_it_is_tried_again_while_the_others_
         assert [gateway.family()[name] for name in ("owner", "worker-1")] == [family["owner"], family["worker-1"]]
         assert send(gateway, 1).status_code == 200
         assert gateway.stop() == 0
+
+
+def test_workers_that_are_missing_are_told_of_and_without_any_the_gateway_is_not_ready(tmp_path):
+    """The one that is left takes calls; without it only the owner is there to be asked."""
+    with stage(tmp_path, "workers = 2\n") as its:
+        gateway = its.start(crowded(",".join(map(str, range(4, 100)))))
+        assert ready(gateway) == (200, {"configured": 2, "serving": 2, "ended": 0, "unserved": []})
+        assert status(its).splitlines()[1] == "workers  2 of 2 serve"
+
+        os.kill(gateway.family()["worker-1"], signal.SIGKILL)
+        until(lambda: "worker-1" not in gateway.family() and ready(gateway)[1]["ended"])
+        unserved = ["flywheel", "appizer"]
+        assert ready(gateway) == (200, {"configured": 2, "serving": 1, "ended": 1, "unserved": unserved})
+        assert send(gateway, 1).status_code == 200
+        seen = metrics(gateway)
+        counted = [seen[f"trackgate_workers{each}"] for each in ("", "_serving", "_ended_total")]
+        assert counted == [2, 1, 1]
+        assert status(its).splitlines()[1:3] == [
+            "workers  1 of 2 serve, 1 ended since the start; why: worker.ended, worker.missing in the log",
+            "  nothing goes to flywheel, appizer until their worker serves again",
+        ]
+
+        os.kill(gateway.family()["worker-0"], signal.SIGKILL)
+        transport = httpx.HTTPTransport(uds=str(its.folder / "data" / PATHS))
+        with httpx.Client(transport=transport) as client:
+            reply = until(lambda: (said := client.get("http://owner/readyz")).status_code == 503 and said)
+        assert reply.json()["reason"].startswith("no worker serves")
+        assert (reply.json()["status"], reply.json()["workers"]["serving"]) == ("refusing", 0)
+        assert gateway.stop() == 0
+
+
+def ready(gateway):
+    """The status of ``/readyz``, and what it says of the workers."""
+    reply = httpx.get(f"{gateway.url}/readyz", timeout=GUARD)
+    return reply.status_code, reply.json()["workers"]
+
+
+def status(its):
+    said = CliRunner().invoke(main, ["status", "--config", str(its.config)])
+    assert said.exit_code == 0, said.output
+    return said.output
 
 
 KILLED_OWNER = """

@@ -87,6 +87,7 @@ class Gateway:
             serving = asyncio.create_task(web.serve(sockets=[listener]))
             damage = asyncio.create_task(keeper.outbox.until_damaged())
             stack.callback(damage.cancel)
+            keeper.workers.begin(0)
             keeper.phase = "ready"
             address = str(address_of(listener))
             self._log.info("gateway.started", listen=address, sandbox=sandbox_at, data=str(keeper.directory), workers=1)

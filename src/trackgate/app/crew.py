@@ -21,6 +21,7 @@ from trackgate.app import station
 from trackgate.metrics_share import Share
 from trackgate.outbox import OutboxUnavailable, Standing
 from trackgate.unix_socket import path_to
+from trackgate.workers import works_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -43,11 +44,6 @@ PROBE_PATIENCE = station.PROBE_PATIENCE + 5.0
 def name_of(number: int) -> str:
     """A worker's socket in the data directory."""
     return f"worker-{number}.sock"
-
-
-def works_at(place: int, workers: int) -> int:
-    """The worker that delivers to the destination at this place in the configuration."""
-    return place % workers
 
 
 def longest_probe(destinations: Iterable[Destination]) -> float:

@@ -14,13 +14,14 @@ from trackgate.metrics import Metrics
 from trackgate.operate.inquiries import Running
 from trackgate.operate.meter import Meter
 from trackgate.operate.operator import Operator
-from trackgate.operate.tally import GONE
+from trackgate.operate.tally import GONE, of_workers
 from trackgate.operate.web import build as build_operators
 from trackgate.outboxes.sqlite_reader import SqliteReader
 from trackgate.sandbox import build as build_sandbox
 from trackgate.sandbox import redirected
 from trackgate.server import Bounds, Server, address_of, bind
 from trackgate.unix_socket import listening
+from trackgate.workers import Workers
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -46,6 +47,9 @@ LOOK_AFTER = 0.2
 
 OPERATORS = 16
 """Connections to the control socket that are served at a time."""
+
+
+UNSTAFFED = "no worker serves: `worker.ended` or `worker.missing` in the log says why"
 
 
 async def _none() -> Sequence[Share]:
@@ -85,6 +89,7 @@ class Keeper:
         self._in_flight = in_flight
         self._sandboxed = sandboxed
         self._shares = shares
+        self.workers = Workers(config.server.workers)
         self._watch = BacklogWatch()
         self._looking = False
 
@@ -99,7 +104,7 @@ class Keeper:
         self.directory = data.make(self._config.server, sandbox=self._sandboxed)
         self.outbox = await data.open_outbox(self.directory, self._config, self._clock, self._log, self._committed)
         stack.push_async_callback(self.outbox.close)
-        self.metrics = Metrics(self.outbox.ledger, self._in_flight, self._clock)
+        self.metrics = Metrics(self.outbox.ledger, self._in_flight, self._clock, self.workers)
         self._meter = Meter(self.outbox.ledger(), self._clock)
 
     def operators(
@@ -111,7 +116,7 @@ class Keeper:
             self.outbox,
             sources=self._config.sources,
             destinations=destinations,
-            running=Running(phase=lambda: self.phase, rate=self._meter.rate, probe=probe),
+            running=Running(phase=lambda: self.phase, workers=self.workers, rate=self._meter.rate, probe=probe),
             clock=self._clock,
             log=self._log,
         )
@@ -147,15 +152,21 @@ class Keeper:
                 self._log.info("destination.resumed", destination=name, was="parked", reason=GONE)
 
     def ready(self) -> tuple[bool, dict[str, Any]]:
-        """Whether new events are taken, and the detail that ``/readyz`` shows."""
+        """Whether new events are taken, and the detail that ``/readyz`` shows.
+
+        A worker that serves takes events for all destinations, also for those of one that does not.
+        """
         ledger = self.outbox.ledger()
         trouble = self.outbox.healthy()
+        if trouble is None and self.phase == "ready" and not self.workers.serving:
+            trouble = UNSTAFFED
         good = self.phase == "ready" and trouble is None
         names = ledger.destinations.keys() | self._config.destinations.keys()
         return good, {
             "status": "ready" if good else self.phase if self.phase != "ready" else "refusing",
             "reason": trouble,
             "sandbox": self._sandboxed,
+            "workers": asdict(of_workers(self.workers, self._config.destinations)),
             "backlog_bytes": ledger.backlog_bytes,
             "backlog_limit_bytes": ledger.backlog_limit,
             "destinations": {name: _shown(ledger, name) for name in names},

@@ -10,7 +10,7 @@ import uvloop
 from click import echo
 from litestar.exceptions import NotFoundException
 
-from trackgate.app.child import CLOSE, DRAIN, DRAINING, OPEN, READY
+from trackgate.app.child import CLOSE, DRAIN, DRAINING, ENDED, LISTENING, OPEN, READY
 from trackgate.app.crew import Crew
 from trackgate.app.keeper import Keeper, leading_to, start_sandbox
 from trackgate.app.lifetime import FAILED, PartEnded, logging, serve_beside, until_one_ends
@@ -102,13 +102,18 @@ class Owner:
 
 
 def _obey(word: str, parent: Parent, keeper: Keeper, closing: asyncio.Event) -> None:
-    if word == READY:
+    what, _, number = word.partition(" ")
+    if what == READY:
         keeper.phase = "ready"
-    elif word == DRAIN:
+    elif what == DRAIN:
         keeper.phase = "draining"
         parent.tell(DRAINING)
-    elif word == CLOSE:
+    elif what == CLOSE:
         closing.set()
+    elif what == LISTENING:
+        keeper.workers.begin(int(number))
+    elif what == ENDED:
+        keeper.workers.end(int(number))
 
 
 async def _nobody(_scope: Any, _receive: Any, _send: Any) -> None:

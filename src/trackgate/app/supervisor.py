@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from trackgate import data
 from trackgate.app import owner, worker
-from trackgate.app.child import CLOSE, DRAIN, DRAINING, LISTENING, OPEN, READY, STOP, Child
+from trackgate.app.child import CLOSE, DRAIN, DRAINING, ENDED, LISTENING, OPEN, READY, STOP, Child
 from trackgate.app.lifetime import FAILED, logging
 from trackgate.config import Secret
 from trackgate.server import address_of, bind
@@ -287,11 +287,14 @@ class Supervisor:
         if words is None:
             how = child.bury()
             post.fall_vacant(time.monotonic())
+            self._owner.tell(f"{ENDED} {post.number}")
             if not self._draining or how:
                 self._tell_of(post, child, how)
             return
         for word in words:
-            post.listening |= word == LISTENING
+            if word == LISTENING:
+                post.listening = True
+                self._owner.tell(f"{LISTENING} {post.number}")
             self._stop_if_told(word)
 
     def _stop_if_told(self, word: str) -> None:

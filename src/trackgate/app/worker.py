@@ -15,7 +15,7 @@ from trackgate import data
 from trackgate.app import owner
 from trackgate.app.child import DRAIN, LISTENING
 from trackgate.app.crew import build as build_for_owner
-from trackgate.app.crew import longest_probe, name_of, works_at
+from trackgate.app.crew import longest_probe, name_of
 from trackgate.app.keeper import leading_to
 from trackgate.app.lifetime import FAILED, SHARE_OF_GRACE, PartEnded, logging, serve_beside, until_one_ends
 from trackgate.app.relay import Relay
@@ -27,6 +27,7 @@ from trackgate.outbox import OutboxError
 from trackgate.outboxes.remote import RemoteOutbox
 from trackgate.server import Bounds, Server
 from trackgate.unix_socket import listening, path_to
+from trackgate.workers import works_at
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger

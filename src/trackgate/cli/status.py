@@ -14,6 +14,8 @@ from trackgate.operate.answers import DestinationStatus, Status
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from trackgate.operate.answers import WorkersStatus
+
 NOBODY = "(none)"
 """How calls are listed that came to no source."""
 
@@ -41,6 +43,8 @@ def status(where: Where) -> None:
 def _readable(answer: Status) -> Iterator[str]:
     running = "not running" if answer.gateway == "none" else answer.gateway
     yield f"gateway  {running}, at {stamp(answer.at)}"
+    if answer.workers is not None and answer.workers.configured > 1:
+        yield from _workers(answer.workers)
     of = "" if answer.backlog_limit_bytes is None else f" of {size(answer.backlog_limit_bytes)}"
     yield f"backlog  {size(answer.backlog_bytes)}{of}"
     yield ""
@@ -68,6 +72,14 @@ def _readable(answer: Status) -> Iterator[str]:
     yield from (f"it does not add up: {fault}" for fault in answer.faults)
     if not answer.faults:
         yield "it adds up: received = accepted + duplicate + rejected, owed = delivered + due + parked + dead + dropped"
+
+
+def _workers(workers: WorkersStatus) -> Iterator[str]:
+    ended = f", {count(workers.ended)} ended since the start" if workers.ended else ""
+    why = "; why: worker.ended, worker.missing in the log" if ended or workers.serving < workers.configured else ""
+    yield f"workers  {workers.serving} of {workers.configured} serve{ended}{why}"
+    if workers.unserved:
+        yield f"  nothing goes to {', '.join(workers.unserved)} until their worker serves again"
 
 
 def _backlog(name: str, each: DestinationStatus) -> Iterator[str]:

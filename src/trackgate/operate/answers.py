@@ -62,12 +62,25 @@ class DestinationStatus(Struct, frozen=True, kw_only=True):
     """Delivered a second, over the last minute; null without a running gateway."""
 
 
+class WorkersStatus(Struct, frozen=True, kw_only=True):
+    """The processes that take calls and deliver; with `server.workers = 1` it is the one that does everything."""
+
+    configured: int
+    serving: int
+    ended: int
+    """Since the start; each was replaced, or is about to be."""
+    unserved: tuple[str, ...]
+    """The destinations whose worker does not serve: what is owed to them waits for its successor."""
+
+
 class Status(Struct, frozen=True, kw_only=True):
     """Everything counted, at one moment. ``faults`` are in words; none: it adds up."""
 
     at: datetime
     gateway: str
     """ready, draining, or `none` where the data directory was read without one."""
+    workers: WorkersStatus | None
+    """Null without a running gateway."""
     sources: Mapping[str, SourceStatus]
     destinations: Mapping[str, DestinationStatus]
     backlog_bytes: int

@@ -16,6 +16,7 @@ from trackgate.operate import tally
 from trackgate.operate.answers import DeadPage, Dropped, Fate, FoundEvent, FoundEvents, Letter, Retried, Sample, Status
 from trackgate.operate.rehearsal import rehearse
 from trackgate.outbox import DestinationTally, Selection, SourceTally, Standing
+from trackgate.workers import Workers
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -52,6 +53,7 @@ class Running(Struct, frozen=True, kw_only=True):
 
     phase: Callable[[], str]
     """starting, ready or draining."""
+    workers: Workers
     rate: Callable[[str], float]
     """Delivered a second at a destination, over the last minute."""
     probe: Callable[[str], Awaitable[Standing]]
@@ -97,6 +99,7 @@ class Inquiries:
         return Status(
             at=now,
             gateway=self._running.phase() if self._running is not None else "none",
+            workers=None if self._running is None else tally.of_workers(self._running.workers, self._destinations),
             sources={
                 name: tally.of_source(ledger.sources.get(name, SourceTally()))
                 for name in sorted({*ledger.sources, *self._sources})

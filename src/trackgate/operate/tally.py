@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trackgate.operate.answers import DestinationStatus, SourceStatus
+from trackgate.operate.answers import DestinationStatus, SourceStatus, WorkersStatus
 from trackgate.outbox import DestinationTally, SourceTally, Standing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from datetime import datetime
 
     from trackgate.outbox import Ledger
+    from trackgate.workers import Workers
 
 GONE = "not in routes.toml"
 """Why a destination is parked that has a queue and is configured no more."""
@@ -57,6 +58,16 @@ def of_destination(tally: DestinationTally, now: datetime, *, gone: bool, rate: 
         backlog_full=tally.backlog_full,
         oldest_age=None if tally.oldest is None else max((now - tally.oldest).total_seconds(), 0.0),
         rate=rate,
+    )
+
+
+def of_workers(workers: Workers, destinations: Iterable[str]) -> WorkersStatus:
+    """The workers' row; ``destinations`` are all that are configured, in their order."""
+    return WorkersStatus(
+        configured=workers.configured,
+        serving=len(workers.serving),
+        ended=workers.ended,
+        unserved=tuple(workers.unserved(destinations)),
     )
 
 
