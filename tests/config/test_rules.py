@@ -76,6 +76,10 @@ CASES = {
         max_connections = true             #! error server.max_connections: must be a whole number, minimum 1
         log_level = "loud"                 #! error server.log_level: must be one of
     """,
+    "a body that could be taken, and never delivered": """
+        [server]
+        max_body = "128.1MiB"              #! error server.max_body: must be at most 128MiB
+    """,
     "a number out of bounds": """
         [server]
         max_connections = 0                #! error server.max_connections: must be a whole number, minimum 1

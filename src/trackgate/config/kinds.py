@@ -71,8 +71,8 @@ class Several(Struct, frozen=True):
 Kind = Scalar | Table | Several
 
 
-def kind_of(shape: Type, *, zero: bool = False) -> Kind:
-    """The kind of value that a field's type asks for. ``zero``: a quantity may be zero.
+def kind_of(shape: Type, *, zero: bool = False, most: Size | None = None) -> Kind:
+    """The kind of value that a field's type asks for. ``zero``: a quantity may be zero; ``most``: the largest size.
 
     Raises:
         TypeError: no configuration can hold such a type.
@@ -82,15 +82,16 @@ def kind_of(shape: Type, *, zero: bool = False) -> Kind:
         case Metadata(extra={"secret": True}):
             return SECRET
         case Metadata():
-            return kind_of(shape.type, zero=bool((shape.extra or {}).get("zero")))
+            extra = shape.extra or {}
+            return kind_of(shape.type, zero=bool(extra.get("zero")), most=extra.get("most"))
         case UnionType():
-            return kind_of(next(each for each in shape.types if not isinstance(each, NoneType)), zero=zero)
+            return kind_of(next(each for each in shape.types if not isinstance(each, NoneType)), zero=zero, most=most)
         case VarTupleType() | FrozenSetType():
             return Several(kind_of(shape.item_type))
         case StructType():
             return Table(shape.cls)
         case CustomType(cls=cls) if cls in QUANTITIES:
-            return _quantity(cls, zero=zero)
+            return _quantity(cls, zero=zero, most=most)
         case LiteralType():
             return _one_of(shape.values)
         case _:
@@ -115,7 +116,7 @@ def _plain(shape: Type) -> Scalar:
             raise TypeError(f"no key can be of the type {shape}")
 
 
-def _quantity(unit: type[Quantity], *, zero: bool) -> Scalar:
+def _quantity(unit: type[Quantity], *, zero: bool, most: Size | None) -> Scalar:
     name, words = QUANTITIES[unit]
 
     def take(value: object) -> Quantity:
@@ -124,6 +125,8 @@ def _quantity(unit: type[Quantity], *, zero: bool) -> Scalar:
         quantity = unit.read(value)
         if not quantity and not zero:
             raise ValueError("must be more than zero")
+        if most is not None and quantity > most:
+            raise ValueError(f"must be at most {most.spell()}")
         return quantity
 
     return Scalar(name=name, schema=_or_reference({"$ref": f"#/definitions/{name}"}), take=take)

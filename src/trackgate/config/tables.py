@@ -1,7 +1,7 @@
 """``routes.toml`` as it is written: one Struct a table. Parsing, defaults, faults, schema and reference come from here.
 
 A field's docstring is its line in the reference, its type its check. ``Meta(extra=...)`` says what a type cannot:
-``zero`` (a duration or size may be zero).
+``zero`` (a duration or size may be zero), ``most`` (the largest that a size may be).
 """
 
 from __future__ import annotations
@@ -17,6 +17,11 @@ from trackgate.config.secret import Secret
 from trackgate.retry import RetryPolicy
 from trackgate.routing import Match
 from trackgate.units import Duration, Rate, Size
+
+LARGEST_BODY = Size(128 * 2**20)
+"""What is stored of a body can be almost four times as long (`1e15` becomes `1000000000000000.0`), has to pass between
+processes in one frame, and has to come back from SQLite in one piece, which may have 10^9 bytes: what is longer would
+be taken and never delivered."""
 
 OrZero = Meta(extra={"zero": True})
 
@@ -38,8 +43,8 @@ class Server(Struct, frozen=True, kw_only=True):
     workers: Annotated[int, Meta(ge=1, le=256)] = 1
     """Processes that take calls and deliver. 1: one process does everything; more, on as many cores, share the calls,
     and each delivers to its own destinations, beside one that has the outbox."""
-    max_body: Size = Size(2**20)
-    """The longest request body, where the vendor documents no limit of its own."""
+    max_body: Annotated[Size, Meta(extra={"most": LARGEST_BODY})] = Size(2**20)
+    """The longest request body, where the vendor documents no limit of its own; at most 128MiB."""
     max_backlog: Size | None = None
     """How much may wait; beyond it new events get a 503. Unset: half of the space that the data volume has for the
     outbox at the start, free or filled by it, and at most 10GiB."""

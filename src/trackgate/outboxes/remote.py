@@ -28,7 +28,7 @@ MOST_WAITING = 16 * 2**20
 """Bytes of new events whose callers may wait for the owner at a time."""
 
 LARGEST = MOST_FRAME // 2
-"""Bytes of the events of one append: what else is in its frame has room beside them."""
+"""Bytes of the events of one append, more than any call may bring: what else is in its frame has room beside them."""
 
 LOST = "the process that has the data directory is gone"
 

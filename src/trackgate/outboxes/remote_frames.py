@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 HEAD = 4
 """Bytes of a frame's length, the highest first."""
 
-MOST_FRAME = 256 * 2**20
+MOST_FRAME = 2**30
 """Bytes of a frame; a longer one ends the connection."""
 
 FULL = 2**20
