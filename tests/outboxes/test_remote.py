@@ -16,7 +16,7 @@ from structlog.testing import LogCapture
 
 from tests.outboxes.kinds import Sqlite, entry, ids, listener, settled
 from trackgate.outbox import Held, OutboxUnavailable, Standing
-from trackgate.outboxes import remote, remote_frames, remote_server
+from trackgate.outboxes import remote, remote_frames, remote_peer, remote_server
 from trackgate.outboxes.remote import RemoteOutbox
 from trackgate.outboxes.remote_frames import frame
 from trackgate.outboxes.remote_server import OutboxServer
@@ -296,7 +296,7 @@ def test_an_owner_that_reads_nothing_is_sent_a_bounded_amount(holds, monkeypatch
 
 
 def test_no_more_is_read_from_a_worker_that_asks_for_too_much(holds, monkeypatch):
-    monkeypatch.setattr(remote_server, "MOST_ASKED", 5)
+    monkeypatch.setattr(remote_peer, "MOST_ASKED", 5)
 
     async def law(site):
         box = await site.reach()
@@ -431,10 +431,10 @@ def test_what_cannot_be_said_to_a_worker_ends_its_connection_and_leaves_nobody_w
                 raise OverflowError("too large")
             return said(told)
 
-        monkeypatch.setattr(remote_server, "frame", unsayable)
+        monkeypatch.setattr(remote_peer, "frame", unsayable)
         with pytest.raises(OutboxUnavailable):
             await box.append([entry(1, "a")])
-        monkeypatch.setattr(remote_server, "frame", said)
+        monkeypatch.setattr(remote_peer, "frame", said)
         assert [line["event"] for line in site.log.entries] == ["outbox.connection_garbled"]
         other = await site.reach()
         await other.append([entry(2, "a", lane=2)])

@@ -16,6 +16,7 @@ SQLite, the embedded one, is ``trackgate.outboxes.sqlite``; the files beside it 
     sqlite_lock        one process owns a data directory
     sqlite_reader      reading from another process
     remote             the outbox in another process, reached through a socket
-    remote_server      the other end: what serves it there
+    remote_server      the other end: what serves it there,
+    remote_peer        and one of the connections to it
     remote_frames      what passes between them
 """
