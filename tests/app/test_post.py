@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trackgate.app.supervisor import FIRST_PAUSE, LONGEST_PAUSE, STEADY, Post
+from trackgate.app.post import FIRST_PAUSE, LONGEST_PAUSE, STEADY, Post
 
 
 def pauses(lives):

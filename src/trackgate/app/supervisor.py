@@ -11,17 +11,14 @@ import socket
 import time
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
-
-from click import echo
-from msgspec import Struct
-from msgspec.structs import replace
+from typing import TYPE_CHECKING
 
 from trackgate import data
 from trackgate.app import owner, worker
 from trackgate.app.child import CLOSE, DRAIN, DRAINING, ENDED, LISTENING, OPEN, READY, STOP, Child
 from trackgate.app.lifetime import FAILED, logging
-from trackgate.config import Secret
+from trackgate.app.post import Post
+from trackgate.app.supervisor_log import SupervisorLog
 from trackgate.server import address_of, bind
 
 if TYPE_CHECKING:
@@ -40,13 +37,6 @@ LATE = 2.0
 DEAF = 1.0
 """Seconds that the workers are waited with until the owner says that we drain: it may be busy with its start."""
 
-STEADY = 10.0
-"""Seconds after which a worker that ends is replaced at once; one that ended sooner leaves a pause."""
-
-FIRST_PAUSE = 0.1
-LONGEST_PAUSE = 5.0
-"""Seconds; each pause is twice the one before."""
-
 
 class Told(Exception):  # noqa: N818 - what happened
     """It is to end: told by a signal, or by a child that was sent one."""
@@ -64,23 +54,6 @@ class OwnerEnded(Exception):  # noqa: N818 - what happened
         self.how = how
 
 
-class Post(Struct, eq=False):
-    """A worker's place: who holds it since when, or from when on it is to be held again (monotonic seconds)."""
-
-    number: int
-    child: Child | None = None
-    since: float = 0.0
-    again_at: float = 0.0
-    pause: float = 0.0
-    listening: bool = False
-
-    def fall_vacant(self, now: float) -> None:
-        """Its worker ended."""
-        steady = now - self.since >= STEADY
-        self.pause = 0.0 if steady else min(max(2 * self.pause, FIRST_PAUSE), LONGEST_PAUSE)
-        self.child, self.listening, self.again_at = None, False, now + self.pause
-
-
 class Supervisor:
     """Runs the whole program in several processes.
 
@@ -95,6 +68,7 @@ class Supervisor:
         self._config = config
         self._clock = clock
         self._sandbox = sandbox
+        self._log = SupervisorLog(config, clock)
         self._sandbox_at: str | None = None
         self._posts = [Post(number) for number in range(config.server.workers)]
         self._opened = False
@@ -117,7 +91,7 @@ class Supervisor:
         """
         with logging(self._config, self._clock) as log:
             doubt(log)
-        self._config = _with_keys_as_they_are(self._config)
+        self._config = self._config.with_keys_as_they_are()
         with _signals() as self._wakeup:
             self._owner = Child("owner", self._own, [])
             try:
@@ -130,7 +104,7 @@ class Supervisor:
                 return self._drain()
             except OwnerEnded as ended:
                 if self._opened or ended.how < 0:  # else it has said itself why it could not start
-                    self._tell_of_owner(ended.how)
+                    self._log.owner_ended(ended.how)
                 return FAILED
             finally:
                 self._kill()
@@ -166,7 +140,7 @@ class Supervisor:
         server = self._config.server
         listen = str(address_of(self._listener))
         place = data.directory(server.data, sandbox=self._sandbox is not None)
-        self._tell(
+        self._log.tell(
             "info", "gateway.started", listen=listen, sandbox=self._sandbox_at, data=str(place), workers=server.workers
         )
         announce(listen, self._sandbox_at)
@@ -182,7 +156,7 @@ class Supervisor:
             for post in self._posts:
                 if post.child is not None:
                     post.child.tell(DRAIN)
-            self._tell("info", "gateway.draining", grace=grace)
+            self._log.tell("info", "gateway.draining", grace=grace)
             self._let_workers_end(time.monotonic() + grace + LATE)
             how = self._close()
         except Told as again:
@@ -190,9 +164,9 @@ class Supervisor:
         except OwnerEnded as ended:
             how = ended.how or FAILED
         if how:
-            self._tell_of_owner(how)
+            self._log.owner_ended(how)
             return FAILED
-        self._tell("info", "gateway.stopped")
+        self._log.tell("info", "gateway.stopped")
         return 0
 
     def _have_it_told(self) -> None:
@@ -269,7 +243,7 @@ class Supervisor:
                     post.child = Child(f"worker-{post.number}", work, self._children())
                 except OSError as error:
                     post.fall_vacant(time.monotonic())
-                    self._tell_of_vacancy(post, error)
+                    self._log.worker_missing(post, error)
 
     def _hear_owner(self) -> None:
         words = self._owner.hear()
@@ -289,7 +263,7 @@ class Supervisor:
             post.fall_vacant(time.monotonic())
             self._owner.tell(f"{ENDED} {post.number}")
             if not self._draining or how:
-                self._tell_of(post, child, how)
+                self._log.worker_ended(post, child, how, draining=self._draining)
             return
         for word in words:
             if word == LISTENING:
@@ -300,55 +274,6 @@ class Supervisor:
     def _stop_if_told(self, word: str) -> None:
         if word == STOP and not self._draining:
             raise Told(signal.SIGTERM)
-
-    # --- the log --------------------------------------------------------------------------------------------------
-
-    def _tell_of_owner(self, how: int) -> None:
-        self._tell("error", "owner.ended", how=_in_words(how), advice="start the gateway again")
-
-    def _tell_of(self, post: Post, child: Child, how: int) -> None:
-        then = "what it had in hand goes out again" if self._draining else "another one takes its place"
-        self._tell(
-            "error",
-            "worker.ended",
-            worker=post.number,
-            pid=child.pid,
-            how=_in_words(how),
-            pause=post.pause,
-            advice=then,
-        )
-
-    def _tell_of_vacancy(self, post: Post, error: OSError) -> None:
-        advice = "it is tried again after the pause; see what the system allows of processes, memory and open files"
-        reason = error.strerror or str(error)
-        self._tell("error", "worker.missing", worker=post.number, reason=reason, pause=post.pause, advice=advice)
-
-    def _tell(self, level: str, event: str, **facts: Any) -> None:
-        """One line, by a thread that ends with it: a fork must not meet it."""
-        try:
-            with logging(self._config, self._clock) as log:
-                getattr(log, level)(event, **facts)
-        except RuntimeError as error:  # where there is no room for a process there may be none for a thread
-            echo(f"{event}: {facts} (not in the log: {error})", err=True)
-
-
-def _with_keys_as_they_are(config: Config) -> Config:
-    """What callers and operators show, read once for all: else a worker that is replaced alone would know a new key.
-
-    Raises:
-        SecretUnreadable: a file is gone, or empty.
-
-    """
-    sources = {
-        name: replace(source, keys=tuple(Secret(key.value()) for key in source.keys))
-        for name, source in config.sources.items()
-    }
-    read, act = (token and Secret(token.credential()) for token in (config.server.read_token, config.server.act_token))
-    return replace(config, sources=sources, server=replace(config.server, read_token=read, act_token=act))
-
-
-def _in_words(how: int) -> str:
-    return f"exit status {how}" if how >= 0 else f"signal {-how} ({signal.Signals(-how).name})"
 
 
 @contextmanager

@@ -77,3 +77,18 @@ class Config(Struct, frozen=True, kw_only=True):
     destinations: Mapping[str, Destination]
     routes: tuple[Route, ...]
     path: Path
+
+    def with_keys_as_they_are(self) -> Config:
+        """What callers and operators show, read once for all processes: else one that is replaced would know a new key.
+
+        Raises:
+            SecretUnreadable: a file is gone, or empty.
+
+        """
+        sources = {
+            name: replace(source, keys=tuple(Secret(key.value()) for key in source.keys))
+            for name, source in self.sources.items()
+        }
+        tokens = self.server.read_token, self.server.act_token
+        read, act = (token and Secret(token.credential()) for token in tokens)
+        return replace(self, sources=sources, server=replace(self.server, read_token=read, act_token=act))
