@@ -31,7 +31,7 @@ class Deadlines:
         task = asyncio.current_task(loop)
         if task is None:
             raise RuntimeError("a deadline needs a task that it can cancel")
-        return Deadline(self, task, seconds, loop.time() + seconds)
+        return Deadline(self, task, loop.time() + seconds)
 
     def begin(self, deadline: Deadline) -> None:
         """It runs."""
@@ -63,8 +63,7 @@ class Deadlines:
 class Deadline:
     """One call's. ``at`` is by the loop's clock."""
 
-    def __init__(self, deadlines: Deadlines, task: asyncio.Task[object], seconds: float, at: float) -> None:
-        self.seconds = seconds
+    def __init__(self, deadlines: Deadlines, task: asyncio.Task[object], at: float) -> None:
         self.at = at
         self._deadlines = deadlines
         self._task = task
@@ -87,8 +86,3 @@ class Deadline:
         """The time is over."""
         self._expired = True
         self._task.cancel()
-
-    def heed_cancellation(self) -> None:
-        """Be cancelled, if we were: for what answers a cancellation that meets a finished step with its result."""
-        if self._task.cancelling():
-            raise asyncio.CancelledError

@@ -14,7 +14,7 @@ import pytest
 
 from trackgate.client import MAX_REPLY
 from trackgate.clients.httpx_engine import HttpxClient
-from trackgate.clients.pyreqwest_engine import PyreqwestClient
+from trackgate.clients.asyncio_engine import AsyncioClient
 from trackgate.model import Call, Fault, Reply
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ GUARD = 20.0
 """Seconds after which a test that hangs is failed."""
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+UNASKED = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 7\r\n\r\nunasked"
 
 
 class StoppedClock:
@@ -43,7 +44,7 @@ class StoppedClock:
         raise NotImplementedError
 
 
-@pytest.fixture(params=[PyreqwestClient, HttpxClient])
+@pytest.fixture(params=[AsyncioClient, HttpxClient])
 def engine(request) -> Callable[..., Client]:
     """An engine's class, bound to a clock and a version."""
 
@@ -359,7 +360,7 @@ def test_a_header_name_that_http_does_not_allow_is_never_sent(hostile, says, eng
 
 
 @pytest.mark.parametrize(
-    "url", ["", "nonsense", "http://", "ftp://h/x", "http://[::1", "http://h:99999/", "http://h:p/", "/v1/track"]
+    "url", ["", "nonsense", "http://", "ftp://h/x", "http://[::1", "http://h:99999/", "http://h:p/", "http://u:p@h/x", "/v1/track"]
 )
 def test_a_url_that_cannot_be_called_is_a_fault_with_words(engine, url):
     async def test() -> None:
@@ -470,6 +471,51 @@ def test_a_connection_that_the_server_closed_while_idle_is_not_used_and_nothing_
                 await asyncio.sleep(0.05)  # until the client has heard of it
             await client.close()
         assert len(server.calls) == 3
+
+    run(test())
+
+
+def test_a_reply_that_nobody_asked_for_is_never_taken_for_the_next_calls(hostile, says, engine):
+    """Some servers say a 408 on a connection that is idle."""
+
+    async def grows_tired(reader, writer) -> None:
+        await says(OK)(reader, writer)
+        await asyncio.sleep(0.05)
+        await says(UNASKED)(reader, writer)
+
+    async def test() -> None:
+        async with hostile(in_turn(grows_tired, says(OK))) as server:
+            client = engine(connections=1)
+            for _ in range(2):
+                reply = reply_of(await client.send(call(server.url), 5.0))
+                assert (reply.status, reply.body) == (200, b"ok")
+                await asyncio.sleep(0.2)
+            await client.close()
+        assert len(server.calls) == 2
+
+    run(test())
+
+
+def test_a_name_with_several_addresses_is_reached_at_the_one_that_answers(hostile, says, engine):
+    async def test() -> None:
+        async with hostile(says(OK)) as server:
+            client = engine()
+            reply_of(await client.send(call(f"http://localhost:{server.port}"), 5.0))
+            await client.close()
+        assert f"host: localhost:{server.port}".encode() in server.calls[0].lower()
+
+    run(test())
+
+
+def test_a_name_that_cannot_be_looked_up_is_a_connect_fault(engine):
+    async def test() -> None:
+        client = engine()
+        result = await client.send(call("http://nobody.invalid"), 5.0)
+        await client.close()
+        assert isinstance(result, Fault)
+        assert result.reason == "connect"
+        assert result.detail
+        assert "nobody" not in result.detail
 
     run(test())
 

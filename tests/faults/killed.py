@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from trackgate.cli import main
-from trackgate.clients.pyreqwest_engine import PyreqwestClient
+from trackgate.clients.asyncio_engine import AsyncioClient
 from trackgate.ingest import asgi
 from trackgate.outboxes import sqlite, sqlite_sweep
 from trackgate.outboxes.sqlite import SqliteOutbox
@@ -52,8 +52,8 @@ POINTS: Mapping[str, Point] = {
     "after_reply": Point(owner=asgi, name="_write", before=False),
     "after_take": Point(owner=SqliteOutbox, name="take", before=False),
     "after_take_held": Point(owner=SqliteOutbox, name="take_held", before=False, busy=True),
-    "before_send": Point(owner=PyreqwestClient, name="send"),
-    "after_send": Point(owner=PyreqwestClient, name="send", before=False),
+    "before_send": Point(owner=AsyncioClient, name="send"),
+    "after_send": Point(owner=AsyncioClient, name="send", before=False),
     "before_settle": Point(owner=SqliteOutbox, name="settle"),
     "after_settle": Point(owner=SqliteOutbox, name="settle", before=False),
     "sweeping": Point(owner=sqlite_sweep, name="_forget_events"),

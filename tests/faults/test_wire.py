@@ -16,7 +16,7 @@ from tests.faults.world import AMPLE, APPIZER
 from tests.made import event
 from tests.outboxes.kinds import ROOMY
 from trackgate.client import MAX_REPLY
-from trackgate.clients.pyreqwest_engine import PyreqwestClient
+from trackgate.clients.asyncio_engine import AsyncioClient
 from trackgate.clock import SystemClock
 from trackgate.deliver.send import Sender
 from trackgate.deliver.worker import Plan, Worker
@@ -101,7 +101,7 @@ async def workers(place: Any, urls: Mapping[str, Callable[[], str]], patience: f
     outbox: Any = await SqliteOutbox.open(place / "data", clock, Limits(**{**ROOMY, **AMPLE}))
     metrics = Metrics(outbox.ledger, dict, clock)
     policy = RetryPolicy(base=Duration(0.05), probe=Duration(0.2))
-    clients = [PyreqwestClient(clock, "1", 4) for _ in urls]
+    clients = [AsyncioClient(clock, "1", 4) for _ in urls]
     made: dict[str, Worker] = {}
     for (name, url), client in zip(urls.items(), clients, strict=True):
         plan = Plan(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from uuid_utils import uuid7
 
 from trackgate.app.lifetime import SHARE_OF_GRACE
-from trackgate.clients.pyreqwest_engine import PyreqwestClient
+from trackgate.clients.asyncio_engine import AsyncioClient
 from trackgate.deliver.send import Sender
 from trackgate.deliver.worker import Plan, Worker
 from trackgate.headers import SANDBOX
@@ -115,7 +115,7 @@ class Station:
         running: list[asyncio.Task[None]] = []
         for name, destination in self._destinations.items():
             # A client each: what hangs at one destination takes no connection from another.
-            client = PyreqwestClient(self._clock, version("trackgate"), destination.concurrency)
+            client = AsyncioClient(self._clock, version("trackgate"), destination.concurrency)
             stack.push_async_callback(client.close)
             sender = Sender(destination.vendor, client, self._clock, destination.timeout)
             plan = Plan(

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import socket
+import ssl
 from abc import ABC, abstractmethod
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
@@ -16,7 +19,6 @@ from trackgate.model import Fault, Reply
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from trackgate.deadlines import Deadline
     from trackgate.model import Call, Clock
 
 CONNECTIONS = 256
@@ -29,6 +31,14 @@ a call seldom meets a connection that is just being closed."""
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"(?:[!-~](?:[\t -~]*[!-~])?)?")
 _FRAMING = frozenset({"content-length", "transfer-encoding", "connection", "host"})
+
+
+class Broken(Exception):
+    """An exchange failed. ``fault`` says how, in words that quote nothing of the call or of the reply."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault.detail)
+        self.fault = fault
 
 
 class Reading:
@@ -97,9 +107,9 @@ class Engine(ABC):
         reading = Reading(self._clock)
         fault = Fault("protocol", "the engine gave neither a reply nor a reason")
         try:
-            with self._deadlines.within(deadline) as running:
+            with self._deadlines.within(deadline):
                 async with self._slots:
-                    await self.exchange(call, self._outgoing(call), running, reading)
+                    await self.exchange(call, self._outgoing(call), reading)
         except TimeoutError:
             fault = Fault("timeout", f"no reply within {deadline:g} s")
         except self.failures as error:
@@ -118,7 +128,7 @@ class Engine(ABC):
         return {**self._headers, **stated}
 
     @abstractmethod
-    async def exchange(self, call: Call, headers: dict[str, str], deadline: Deadline, reading: Reading) -> None:
+    async def exchange(self, call: Call, headers: dict[str, str], reading: Reading) -> None:
         """Make the call once and put into ``reading`` what comes back, from the moment that the head is there."""
 
     @abstractmethod
@@ -133,7 +143,7 @@ class Engine(ABC):
 def unsendable(call: Call) -> str | None:
     """Why a call cannot be put on the wire, for the one who configured it, or ``None``. Names headers, never values."""
     if not _is_http(call.url):
-        return "the url must be http:// or https:// with a host, and a port up to 65535 if any"
+        return "the url must be http:// or https:// with a host, a port up to 65535 if any, and no user or password"
     for name, value in call.headers.items():
         if not _is_name(name):
             return "a header's name holds a character that HTTP does not allow"
@@ -154,6 +164,18 @@ def _is_name(name: str) -> bool:
 def _is_http(url: str) -> bool:
     try:
         parts = urlsplit(url)
-        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        fit = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False
+    return fit and "@" not in parts.netloc
+
+
+def words_of(error: OSError) -> str:
+    """What the system or TLS says of a failure; empty where it says nothing that is fit to be shown."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return error.verify_message
+    if isinstance(error, ssl.SSLError):
+        return error.reason or "TLS failed"
+    if isinstance(error, socket.gaierror):
+        return error.strerror or "the name cannot be looked up"
+    return os.strerror(error.errno) if error.errno else ""

@@ -1,26 +1,23 @@
-"""The engine for tests (respx speaks to it) and for what pyreqwest cannot do: httpx.
+"""The engine for tests (respx speaks to it): httpx.
 
-Slow (some tens of times the CPU of the other engine), but all Python, and mocked without a socket. A pooled connection
+Slow (a hundred times the processor time of the other engine), but mocked without a socket. A pooled connection
 that has become readable, which is what a closed one looks like, is thrown away before anything is written; nothing is
 ever sent twice.
 """
 
 from __future__ import annotations
 
-import os
-import ssl
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING
 
 import httpx
 
-from trackgate.clients.engine import CONNECTIONS, IDLE, Engine, Reading
+from trackgate.clients.engine import CONNECTIONS, IDLE, Engine, Reading, words_of
 from trackgate.model import Fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from trackgate.deadlines import Deadline
     from trackgate.model import Call, Clock
 
 
@@ -49,7 +46,7 @@ class HttpxClient(Engine):
         )
         self._client.headers.clear()
 
-    async def exchange(self, call: Call, headers: dict[str, str], deadline: Deadline, reading: Reading) -> None:
+    async def exchange(self, call: Call, headers: dict[str, str], reading: Reading) -> None:
         request = self._client.build_request(call.method, call.url, headers=headers, content=call.body)
         response = await self._client.send(request, stream=True)
         try:
@@ -82,16 +79,8 @@ class HttpxClient(Engine):
 
 def _cause(error: Exception) -> str:
     """What the system or TLS says of it: the engine's own messages may quote the call or the reply."""
-    found = (_words(cause) for cause in _chain(error) if isinstance(cause, OSError))
+    found = (words_of(cause) for cause in _chain(error) if isinstance(cause, OSError))
     return next(filter(None, found), "")
-
-
-def _words(error: OSError) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return error.verify_message
-    if isinstance(error, ssl.SSLError):
-        return error.reason or "TLS failed"
-    return os.strerror(error.errno) if error.errno else ""
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

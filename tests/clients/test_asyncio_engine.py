@@ -1,0 +1,246 @@
+"""What the engine of production promises beyond the contract: when it hangs up, TLS, and what it writes."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trustme
+import uvloop
+
+from trackgate.clients import pool
+from trackgate.clients.asyncio_engine import AsyncioClient
+from trackgate.clients.connection import MAX_HEAD
+from trackgate.clock import SystemClock
+from trackgate.model import Call, Fault, Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+GUARD = 20.0
+
+
+@pytest.fixture(params=[asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+def run(request) -> Callable[[Coroutine[Any, Any, None]], None]:
+    """On asyncio's own loop and on the one that production uses."""
+
+    def guarded(test: Coroutine[Any, Any, None]) -> None:
+        request.param(asyncio.wait_for(test, GUARD))
+
+    return guarded
+
+
+def call(url: str, path: str = "/v1/track", body: bytes = b"{}") -> Call:
+    return Call(url=url + path, headers={"authorization": "Token k"}, body=body)
+
+
+def client() -> AsyncioClient:
+    return AsyncioClient(SystemClock(), "1")
+
+
+def test_a_cancelled_call_hangs_up_at_once(run, hostile, says):
+    async def test() -> None:
+        async with hostile(says(then="hang")) as server:
+            calling = client()
+            sending = asyncio.ensure_future(calling.send(call(server.url), 1e6))
+            await server.called.wait()
+            sending.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await sending
+            await server.gone.wait()
+            await calling.close()
+
+    run(test())
+
+
+def test_a_call_past_its_deadline_hangs_up_at_once(run, hostile, says):
+    async def test() -> None:
+        async with hostile(says(then="hang")) as server:
+            calling = client()
+            assert await calling.send(call(server.url), 0.05) == Fault("timeout", "no reply within 0.05 s")
+            await server.gone.wait()
+            await calling.close()
+
+    run(test())
+
+
+def test_connections_that_are_not_used_are_closed(run, hostile, says, monkeypatch):
+    monkeypatch.setattr(pool, "IDLE", 0.05)
+
+    async def test() -> None:
+        async with hostile(says(OK)) as server:
+            calling = client()
+            assert isinstance(await calling.send(call(server.url), 5.0), Reply)
+            await server.gone.wait()
+            assert isinstance(await calling.send(call(server.url), 5.0), Reply)
+            await calling.close()
+        assert server.connections == 2
+
+    run(test())
+
+
+def test_one_connection_after_the_other_serves_calls_in_turn(run, hostile, says):
+    async def test() -> None:
+        async with hostile(says(OK)) as server:
+            calling = client()
+            for _ in range(10):
+                assert isinstance(await calling.send(call(server.url), 5.0), Reply)
+            await calling.close()
+        assert server.connections == 1
+
+    run(test())
+
+
+def test_a_reply_that_comes_before_the_call_was_sent_is_the_last_on_its_connection(run):
+    """An upstream that turns a large body away need not read it; what is left of the call must not meet the next."""
+    ended: list[asyncio.Event] = []
+
+    async def impatient(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        ended.append(asyncio.Event())
+        with suppress(ConnectionError):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
+            await reader.read()
+            writer.close()
+            await writer.wait_closed()
+        ended[-1].set()
+
+    async def test() -> None:
+        server = await asyncio.start_server(impatient, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        calling = client()
+        for number in range(2):
+            reply = await calling.send(call(url, body=b"x" * 20_000_000), 5.0)
+            assert isinstance(reply, Reply)
+            assert reply.status == 413
+            await ended[number].wait()
+        await calling.close()
+        server.close()
+
+    run(test())
+    assert len(ended) == 2
+
+
+def test_what_is_smuggled_in_behind_a_reply_is_no_reply(run, hostile, says):
+    async def test() -> None:
+        async with hostile(says(OK + b"HTTP/1.1 202 Accepted\r\nContent-Length: 4\r\n\r\nevil")) as server:
+            calling = client()
+            for _ in range(3):
+                reply = await calling.send(call(server.url), 5.0)
+                assert isinstance(reply, Reply)
+                assert (reply.status, reply.body) == (200, b"ok")
+            await calling.close()
+        assert server.connections == len(server.calls) == 3
+
+    run(test())
+
+
+def test_interim_replies_without_end_are_a_protocol_fault(run, hostile, says):
+    async def test() -> None:
+        async with hostile(says(b"HTTP/1.1 100 Continue\r\n\r\n", then="repeat")) as server:
+            calling = client()
+            result = await calling.send(call(server.url), GUARD)
+            await calling.close()
+        assert isinstance(result, Fault)
+        assert result.reason == "protocol"
+        assert str(MAX_HEAD) in result.detail
+
+    run(test())
+
+
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [
+        ("", "/"),
+        ("/a/b?c=d%20e&f=g#fragment", "/a/b?c=d%20e&f=g"),
+        ("?c=d", "/?c=d"),
+        ("/a b/sch\u00f6n", "/a%20b/sch%C3%B6n"),
+        ("/a\r\nx-evil: 1", "/ax-evil:%201"),
+    ],
+)
+def test_what_a_request_line_says(run, hostile, says, path, line):
+    async def test() -> None:
+        async with hostile(says(OK)) as server:
+            calling = client()
+            assert isinstance(await calling.send(call(server.url, path), 5.0), Reply)
+            await calling.close()
+        assert server.calls[0].splitlines()[0].decode() == f"POST {line} HTTP/1.1"
+        assert b"x-evil: 1" not in server.calls[0]
+
+    run(test())
+
+
+class TestTls:
+    @pytest.fixture
+    def authority(self) -> trustme.CA:
+        return trustme.CA()
+
+    @pytest.fixture
+    def trusted(self, authority, tmp_path, monkeypatch) -> None:
+        """This authority is one of the machine's."""
+        authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+
+    @pytest.fixture
+    def secure(self, authority):
+        """A server with a certificate for ``localhost``: its url for another name or for its own."""
+
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            try:
+                while await reader.readuntil(b"\r\n\r\n{}"):
+                    writer.write(OK)
+            except (asyncio.IncompleteReadError, ConnectionError):
+                writer.close()
+
+        async def start() -> tuple[asyncio.Server, int]:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            authority.issue_cert("localhost").configure_cert(context)
+            server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context)
+            return server, server.sockets[0].getsockname()[1]
+
+        return start
+
+    @pytest.mark.usefixtures("trusted")
+    def test_a_certificate_that_holds_lets_calls_pass(self, run, secure):
+        async def test() -> None:
+            server, port = await secure()
+            calling = client()
+            for _ in range(3):
+                reply = await calling.send(call(f"https://localhost:{port}"), 5.0)
+                assert isinstance(reply, Reply)
+                assert (reply.status, reply.body, reply.complete) == (200, b"ok", True)
+            await calling.close()
+            server.close()
+
+        run(test())
+
+    @pytest.mark.usefixtures("trusted")
+    def test_a_certificate_for_another_name_is_a_connect_fault_that_says_so(self, run, secure):
+        async def test() -> None:
+            server, port = await secure()
+            calling = client()
+            result = await calling.send(call(f"https://127.0.0.1:{port}"), 5.0)
+            await calling.close()
+            server.close()
+            assert isinstance(result, Fault)
+            assert result.reason == "connect"
+            assert "mismatch" in result.detail
+
+        run(test())
+
+    def test_a_certificate_of_an_unknown_authority_is_a_connect_fault_that_says_so(self, run, secure):
+        async def test() -> None:
+            server, port = await secure()
+            calling = client()
+            result = await calling.send(call(f"https://localhost:{port}"), 5.0)
+            await calling.close()
+            server.close()
+            assert isinstance(result, Fault)
+            assert result.reason == "connect"
+            assert "certificate" in result.detail
+
+        run(test())
