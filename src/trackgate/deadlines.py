@@ -63,6 +63,8 @@ class Deadlines:
 class Deadline:
     """One call's. ``at`` is by the loop's clock."""
 
+    __slots__ = ("_cancelling", "_deadlines", "_expired", "_task", "at")
+
     def __init__(self, deadlines: Deadlines, task: asyncio.Task[object], at: float) -> None:
         self.at = at
         self._deadlines = deadlines

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from trackgate import timestamps
+from trackgate.model import Context
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -39,6 +40,8 @@ CARRIED: dict[str, str] = {
     "context.other.*": "context.*",
 }
 """Canonical field -> the property that carries it at a vendor with no field of its own for it."""
+
+NO_CONTEXT = Context()
 
 
 class Note(Struct, frozen=True):
@@ -67,16 +70,31 @@ class Note(Struct, frozen=True):
 
 def _stated(event: Event) -> Iterator[tuple[str, str, Any]]:
     """Each thing the caller stated, as pattern (``context.other.*``), key (where the pattern has a star), value."""
+    for pattern, value in (("kind", event.kind), ("name", event.name), ("user_id", event.user_id)):
+        if value:
+            yield pattern, "", value
+    for key, value in event.properties.items():
+        yield "properties.*", key, value
+    yield from _stated_beside(event)
+    for key, value in event.extras.items():
+        yield "extras.*", key, value
+
+
+def _stated_beside(event: Event) -> Iterator[tuple[str, str, Any]]:
+    """What the caller stated, in the same form, of all that some vendor has no field for."""
     context = event.context
     for pattern, value in (
-        ("kind", event.kind),
-        ("name", event.name),
-        ("user_id", event.user_id),
         ("anonymous_id", event.anonymous_id),
         ("event_id", event.event_id),
         ("timestamp", event.timestamp),
         ("timestamp_raw", event.timestamp_raw),
         ("identify", event.identify),
+    ):
+        if value is not None and value is not False and value != "":
+            yield pattern, "", value
+    if context == NO_CONTEXT:
+        return
+    for pattern, value in (
         ("context.ip", context.ip),
         ("context.user_agent", context.user_agent),
         ("context.group_id", context.group_id),
@@ -84,14 +102,9 @@ def _stated(event: Event) -> Iterator[tuple[str, str, Any]]:
         ("context.session_id", context.session_id),
         ("context.origin", context.origin),
     ):
-        if value is not None and value is not False and value != "":
+        if value is not None and value != "":
             yield pattern, "", value
-    for pattern, values in (
-        ("properties.*", event.properties),
-        ("context.group.*", context.group),
-        ("context.other.*", context.other),
-        ("extras.*", event.extras),
-    ):
+    for pattern, values in (("context.group.*", context.group), ("context.other.*", context.other)):
         for key, value in values.items():
             yield pattern, key, value
 
@@ -125,7 +138,7 @@ def carry(
 
     """
     properties = dict(event.properties)
-    for pattern, key, value in _untold(event, names.keys() - native, notes):
+    for pattern, key, value in _untold(event, names, native, notes):
         subject, stated = _subject(pattern), _place(pattern, key)
         name = _place(names[pattern], key)
         if name in properties:
@@ -138,7 +151,7 @@ def carry(
 
 def leave(event: Event, native: Collection[str], notes: list[Note]) -> None:
     """Note as dropped whatever ``carry`` would have carried: for calls with no room for it (a user's profile)."""
-    for pattern, key, _ in _untold(event, CARRIED.keys() - native, notes):
+    for pattern, key, _ in _untold(event, CARRIED, native, notes):
         notes.append(Note(_subject(pattern), "dropped", _place(pattern, key)))
 
 
@@ -189,13 +202,15 @@ def flatten(properties: dict[str, Any], notes: list[Note], *, nulls: bool) -> di
     return flat
 
 
-def _untold(event: Event, patterns: Collection[str], notes: list[Note]) -> list[tuple[str, str, Any]]:
-    """What the caller stated of these patterns, less what the notes already speak of."""
+def _untold(
+    event: Event, patterns: Collection[str], native: Collection[str], notes: list[Note]
+) -> list[tuple[str, str, Any]]:
+    """What the caller stated of these patterns, less the native ones and what the notes already speak of."""
     told = {note.field for note in notes}
     return [
         (pattern, key, value)
-        for pattern, key, value in _stated(event)
-        if pattern in patterns and _place(pattern, key) not in told
+        for pattern, key, value in _stated_beside(event)
+        if pattern in patterns and pattern not in native and _place(pattern, key) not in told
     ]
 
 

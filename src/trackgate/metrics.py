@@ -76,7 +76,9 @@ class Metrics:
             buckets=_FAST,
             registry=self._registry,
         )
-        self._answered_as: dict[tuple[str, int], Histogram] = {}  # each call is counted: its labels are looked up once
+        # Each call is counted: its labels are looked up once.
+        self._answered_as: dict[tuple[str, int], Histogram] = {}
+        self._attempted_as: dict[tuple[str, str], Histogram] = {}
         self._attempted = Histogram(
             "trackgate_attempt_duration_seconds",
             "One call to an upstream, all told.",
@@ -111,7 +113,10 @@ class Metrics:
 
     def attempted(self, destination: str, outcome: str, seconds: float) -> None:
         """An upstream was called."""
-        self._attempted.labels(destination, outcome).observe(seconds)
+        key = destination, outcome
+        if key not in self._attempted_as:
+            self._attempted_as[key] = self._attempted.labels(destination, outcome)
+        self._attempted_as[key].observe(seconds)
 
     def committed(self, seconds: float) -> None:
         """The outbox committed."""

@@ -242,6 +242,8 @@ def zoned(moment: datetime | None) -> bool:
 
 
 def _object(body: bytes) -> Mapping[str, Any]:
+    if not body:
+        return {}
     try:
         value = msgspec.json.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

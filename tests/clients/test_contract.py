@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from trackgate.client import MAX_REPLY
-from trackgate.clients.httpx_engine import HttpxClient
 from trackgate.clients.asyncio_engine import AsyncioClient
+from trackgate.clients.httpx_engine import HttpxClient
 from trackgate.model import Call, Fault, Reply
 
 if TYPE_CHECKING:
@@ -360,7 +360,18 @@ def test_a_header_name_that_http_does_not_allow_is_never_sent(hostile, says, eng
 
 
 @pytest.mark.parametrize(
-    "url", ["", "nonsense", "http://", "ftp://h/x", "http://[::1", "http://h:99999/", "http://h:p/", "http://u:p@h/x", "/v1/track"]
+    "url",
+    [
+        "",
+        "nonsense",
+        "http://",
+        "ftp://h/x",
+        "http://[::1",
+        "http://h:99999/",
+        "http://h:p/",
+        "http://u:p@h/x",
+        "/v1/track",
+    ],
 )
 def test_a_url_that_cannot_be_called_is_a_fault_with_words(engine, url):
     async def test() -> None:

@@ -1,5 +1,6 @@
 """The HTTP engines behind ``trackgate.client``.
 
-``pyreqwest_engine`` is what production uses; ``httpx_engine`` serves tests and what pyreqwest cannot do. Both are held
-to ``tests/clients/test_contract.py``. What they share - the deadline, the cap, what may be sent - is ``engine``.
+``asyncio_engine`` is what production uses, with its connections in ``pool`` and ``connection``; ``httpx_engine`` serves
+tests. Both are held to ``tests/clients/test_contract.py``. What they share - the deadline, the cap, what may be sent -
+is ``engine``.
 """

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 
 import httptools
 
-from trackgate.clients.engine import Broken, words_of
+from trackgate.clients.engine import ExchangeError, words_of
 from trackgate.model import Fault
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Connection(asyncio.Protocol):
         """Send a call, and put into ``reading`` what comes back. Unless all went well, the connection is closed.
 
         Raises:
-            Broken: it ended otherwise than with a whole reply.
+            ExchangeError: it ended otherwise than with a whole reply.
 
         """
         self._reading = reading
@@ -106,11 +106,11 @@ class Connection(asyncio.Protocol):
         except httptools.HttpParserCallbackError as error:
             self._end(error.__context__ or error)
         except httptools.HttpParserError:
-            self._end(Broken(NOT_HTTP))
+            self._end(ExchangeError(NOT_HTTP))
         if not self._in_body:
             self._head_size += len(data)
             if self._head_size > MAX_HEAD:
-                self._end(Broken(TOO_LONG))
+                self._end(ExchangeError(TOO_LONG))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._kept = False
@@ -121,9 +121,9 @@ class Connection(asyncio.Protocol):
             self._reading.finish()
             self._end()
         elif isinstance(exc, OSError):
-            self._end(Broken(Fault("network", words_of(exc) or "the connection broke")))
+            self._end(ExchangeError(Fault("network", words_of(exc) or "the connection broke")))
         else:
-            self._end(Broken(HUNG_UP))
+            self._end(ExchangeError(HUNG_UP))
 
     # --- what the parser tells ----------------------------------------------------------------------------------
 
@@ -140,7 +140,7 @@ class Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         """The head has come, unless it is an interim one, which says nothing."""
         status = self._parser.get_status_code()
-        if self._reading is None or 100 <= status < 200 and status != 101:
+        if self._reading is None or (100 <= status < 200 and status != 101):
             return
         self._in_body = True
         self._persists = status >= 200 and self._parser.should_keep_alive()

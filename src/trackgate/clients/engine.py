@@ -33,7 +33,7 @@ _VALUE = re.compile(r"(?:[!-~](?:[\t -~]*[!-~])?)?")
 _FRAMING = frozenset({"content-length", "transfer-encoding", "connection", "host"})
 
 
-class Broken(Exception):
+class ExchangeError(Exception):
     """An exchange failed. ``fault`` says how, in words that quote nothing of the call or of the reply."""
 
     def __init__(self, fault: Fault) -> None:
@@ -43,6 +43,8 @@ class Broken(Exception):
 
 class Reading:
     """A reply as far as it has come, so that whatever ends the reading, what was read is kept."""
+
+    __slots__ = ("_body", "_clock", "_complete", "_head")
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -124,8 +126,10 @@ class Engine(ABC):
         await self.release()
 
     def _outgoing(self, call: Call) -> dict[str, str]:
-        stated = {name: value for name, value in call.headers.items() if name not in _FRAMING}
-        return {**self._headers, **stated}
+        headers = {**self._headers, **call.headers}
+        if _FRAMING.isdisjoint(headers):
+            return headers
+        return {name: value for name, value in headers.items() if name not in _FRAMING}
 
     @abstractmethod
     async def exchange(self, call: Call, headers: dict[str, str], reading: Reading) -> None:
@@ -147,7 +151,7 @@ def unsendable(call: Call) -> str | None:
     for name, value in call.headers.items():
         if not _is_name(name):
             return "a header's name holds a character that HTTP does not allow"
-        if not _VALUE.fullmatch(value):
+        if not _is_value(value):
             return (
                 f"the value of the header {name} holds what HTTP does not allow: a line break, a control or non-ASCII "
                 "character, or a space at either end (a secret that was read from a file often ends in a line break)"
@@ -158,6 +162,13 @@ def unsendable(call: Call) -> str | None:
 @lru_cache
 def _is_name(name: str) -> bool:
     return _NAME.fullmatch(name) is not None
+
+
+def _is_value(value: str) -> bool:
+    # Most are, and are found out so in a third of the time: no call goes out that was not looked at.
+    if value.isascii() and value.isprintable() and value[:1] != " " != value[-1:]:
+        return True
+    return _VALUE.fullmatch(value) is not None
 
 
 @lru_cache

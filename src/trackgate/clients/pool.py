@@ -13,7 +13,7 @@ from aiohappyeyeballs import start_connection
 from msgspec import Struct
 
 from trackgate.clients.connection import Connection
-from trackgate.clients.engine import IDLE, Broken, words_of
+from trackgate.clients.engine import IDLE, ExchangeError, words_of
 from trackgate.model import Fault
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Pool:
         """Make a call on a connection that is free, or on a new one. It is sent once.
 
         Raises:
-            Broken: there was no connection to be had, or it ended otherwise than with a whole reply.
+            ExchangeError: there was no connection to be had, or it ended otherwise than with a whole reply.
 
         """
         connection = self._free(origin) or await self._connect(origin)
@@ -89,14 +89,14 @@ class Pool:
                 made.close()
                 raise
         except UnicodeError:
-            raise Broken(Fault("protocol", "the url's host is no name that can be looked up")) from None
+            raise ExchangeError(Fault("protocol", "the url's host is no name that can be looked up")) from None
         except (OSError, RuntimeError) as error:  # uvloop has its own ways to say that a socket cannot be connected
             said = words_of(error) if isinstance(error, OSError) else ""
-            raise Broken(Fault("connect", said or "no connection could be made")) from None
+            raise ExchangeError(Fault("connect", said or "no connection could be made")) from None
         self._open.add(connection)
         if self._closed:
             connection.close()
-            raise Broken(Fault("connect", "the client is closed"))
+            raise ExchangeError(Fault("connect", "the client is closed"))
         return connection
 
     def _trust(self) -> ssl.SSLContext:

@@ -121,9 +121,12 @@ class Userpilot(Vendor):
         if event.kind == "identify":
             return Encoded((_say_identify(event, user_id, target, notes),), tuple(notes))
         calls = [_say_profile(event, user_id, target)] if event.identify else []
-        metadata = _event_metadata(carry(event, self.native, notes), notes)
+        metadata = flatten(carry(event, self.native, notes), notes, nulls=True)
         body = {**own_extras(event, self.name, notes), "user_id": user_id, "event_name": event.name}
-        calls.append(_call(target, TRACK, _with_metadata(body, metadata)))
+        call = _call(target, TRACK, _with_metadata(body, metadata))
+        if len(call.body) > MAX_METADATA and len(json_body(metadata)) > MAX_METADATA:
+            raise Unsupported("metadata_too_large", f"the metadata is over Userpilot's {MAX_METADATA} bytes")
+        calls.append(call)
         return Encoded(tuple(calls), tuple(notes))
 
     def inspect(self, call: Call, endpoint: Endpoint) -> tuple[Problem, ...]:
@@ -184,13 +187,6 @@ def _say_profile(event: Event, user_id: str, target: Target) -> Call:
     """The identify call before a track event that asks for one: its properties are the traits."""
     body = {"user_id": user_id}
     return _call(target, IDENTIFY, _with_metadata(body, flatten(event.properties, [], nulls=True)))
-
-
-def _event_metadata(properties: dict[str, Any], notes: list[Note]) -> dict[str, Any]:
-    metadata = flatten(properties, notes, nulls=True)
-    if len(json_body(metadata)) > MAX_METADATA:
-        raise Unsupported("metadata_too_large", f"the metadata is over Userpilot's {MAX_METADATA} bytes")
-    return metadata
 
 
 def _with_metadata(body: dict[str, Any], metadata: dict[str, Any]) -> dict[str, Any]:
