@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
+import threading
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +16,7 @@ import uvloop
 
 from trackgate.clients import pool
 from trackgate.clients.asyncio_engine import AsyncioClient
-from trackgate.clients.connection import MAX_HEAD
+from trackgate.clients.connection import MAX_HEAD, MOMENT
 from trackgate.clock import SystemClock
 from trackgate.model import Call, Fault, Reply
 
@@ -123,6 +126,61 @@ def test_a_reply_that_comes_before_the_call_was_sent_is_the_last_on_its_connecti
 
     run(test())
     assert len(ended) == 2
+
+
+def test_a_connection_that_the_upstream_says_it_will_close_is_not_used_again(run, hostile, says):
+    async def test() -> None:
+        async with hostile(says(OK.replace(b"\r\n", b"\r\nConnection: close\r\n", 1))) as server:
+            calling = client()
+            for _ in range(3):
+                assert isinstance(await calling.send(call(server.url), 5.0), Reply)
+            await calling.close()
+        assert server.connections == len(server.calls) == 3
+
+    run(test())
+
+
+def test_an_end_that_the_event_loop_has_not_come_to_is_seen_before_the_next_call(run):
+    """The upstream hangs up while something else keeps the loop busy."""
+
+    def serve(listener: socket.socket) -> None:
+        with suppress(OSError):
+            for _ in range(2):
+                connection, _ = listener.accept()
+                connection.recv(65536)
+                connection.sendall(OK)
+                connection.close()
+
+    async def test() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            listener.settimeout(GUARD)
+            server = threading.Thread(target=serve, args=(listener,), daemon=True)
+            server.start()
+            calling = client()
+            for _ in range(2):
+                reply = await calling.send(call(f"http://127.0.0.1:{listener.getsockname()[1]}"), 5.0)
+                assert isinstance(reply, Reply), reply
+                time.sleep(4 * MOMENT)  # noqa: ASYNC251 - the loop is busy
+            await calling.close()
+            server.join()
+
+    run(test())
+
+
+def test_a_field_behind_the_body_is_none_of_the_head(run, hostile, says):
+    trailed = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nRetry-After: 7\r\n\r\n"
+
+    async def test() -> None:
+        async with hostile(says(trailed)) as server:
+            calling = client()
+            for _ in range(2):
+                reply = await calling.send(call(server.url), 5.0)
+                assert isinstance(reply, Reply)
+                assert (reply.body, reply.headers) == (b"ok", {"transfer-encoding": "chunked"})
+            await calling.close()
+        assert server.connections == 1
+
+    run(test())
 
 
 def test_what_is_smuggled_in_behind_a_reply_is_no_reply(run, hostile, says):
