@@ -518,10 +518,11 @@ def test_a_name_with_several_addresses_is_reached_at_the_one_that_answers(hostil
     run(test())
 
 
-def test_a_name_that_cannot_be_looked_up_is_a_connect_fault(engine):
+@pytest.mark.parametrize("host", ["nobody.invalid", f"{'nobody' * 11}.invalid"])
+def test_a_name_that_cannot_be_looked_up_is_a_connect_fault(engine, host):
     async def test() -> None:
         client = engine()
-        result = await client.send(call("http://nobody.invalid"), 5.0)
+        result = await client.send(call(f"http://{host}"), 5.0)
         await client.close()
         assert isinstance(result, Fault)
         assert result.reason == "connect"

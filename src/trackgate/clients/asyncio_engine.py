@@ -17,9 +17,10 @@ from urllib.parse import quote, urlsplit
 
 from trackgate.clients.engine import CONNECTIONS, Engine, ExchangeError, Reading
 from trackgate.clients.pool import Origin, Pool
+from trackgate.model import Fault
 
 if TYPE_CHECKING:
-    from trackgate.model import Call, Clock, Fault
+    from trackgate.model import Call, Clock
 
 STANDARD_PORTS = {"http": 80, "https": 443}
 
@@ -44,7 +45,10 @@ class AsyncioClient(Engine):
         self._pool = Pool()
 
     async def exchange(self, call: Call, headers: dict[str, str], reading: Reading) -> None:
-        origin, path, host = _place(call.url)
+        try:
+            origin, path, host = _place(call.url)
+        except UnicodeError:
+            raise ExchangeError(Fault("connect", "the host of the url is no name that can be looked up")) from None
         fields = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
         length = f"content-length: {len(call.body)}\r\n" if call.body or call.method != "GET" else ""
         head = f"{call.method} {path} HTTP/1.1\r\nhost: {host}\r\n{fields}{length}\r\n"
@@ -61,7 +65,12 @@ class AsyncioClient(Engine):
 
 @lru_cache
 def _place(url: str) -> tuple[Origin, str, str]:
-    """Who is called, the target of the request line and the value of ``host``; of a url that can be called."""
+    """Who is called, the target of the request line and the value of ``host``.
+
+    Raises:
+        UnicodeError: no name may be as the url's host is.
+
+    """
     parts = urlsplit(url)
     name = (parts.hostname or "").encode("idna").decode()
     port = parts.port or STANDARD_PORTS[parts.scheme]

@@ -88,8 +88,6 @@ class Pool:
             except BaseException:
                 made.close()
                 raise
-        except UnicodeError:
-            raise ExchangeError(Fault("protocol", "the url's host is no name that can be looked up")) from None
         except (OSError, RuntimeError) as error:  # uvloop has its own ways to say that a socket cannot be connected
             said = words_of(error) if isinstance(error, OSError) else ""
             raise ExchangeError(Fault("connect", said or "no connection could be made")) from None
