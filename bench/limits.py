@@ -2,7 +2,7 @@
 
     python -m bench.limits asgi                            decodes the body, answers
     python -m bench.limits litestar                        the same behind Litestar's ``@asgi``, as the gateway is
-    python -m bench.limits client URL FILE --in-flight 32  a loop of upstream calls
+    python -m bench.limits client URL FILE --in-flight 32  a loop of upstream calls (--engine ours)
     python -m bench.limits commit FOLDER --size 400        a loop of group commits
 
 The first two serve until they are stopped, the others run for ``--seconds`` and print what they reached a second.
@@ -27,9 +27,16 @@ from pyreqwest.client import ClientBuilder
 
 from bench import calls
 from bench.listening import listener
+from trackgate.clients.asyncio_engine import AsyncioClient
+from trackgate.clock import SystemClock
+from trackgate.model import Call, Reply
 
 GROUP = 64
 """Rows a commit."""
+
+HEADERS = {"content-type": "application/json", "authorization": "Token out-key", "trackgate-event-id": "0" * 36}
+PATIENCE = 10.0
+"""Seconds that an upstream has for its answer."""
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -77,19 +84,44 @@ def serve(app: Any) -> None:
         uvicorn.Server(config).run(sockets=[listening])
 
 
-async def call(url: str, body: bytes, seconds: float, in_flight: int) -> float:
-    """Calls a second to an upstream."""
+def by_pyreqwest(url: str, body: bytes, in_flight: int) -> Callable[[], Awaitable[int]]:
+    """One call, and the status that it got."""
     client = ClientBuilder().http1_only().no_proxy().pool_max_idle_per_host(in_flight).build()
-    headers = {"content-type": "application/json", "authorization": "Token out-key", "trackgate-event-id": "0" * 36}
+
+    async def make() -> int:
+        response = await client.post(url).headers(HEADERS).body_bytes(body).build().send()
+        await response.bytes()
+        return response.status
+
+    return make
+
+
+def by_ours(url: str, body: bytes, in_flight: int) -> Callable[[], Awaitable[int]]:
+    """The same with all that the gateway's client sees to: what may be sent, the deadline, the connections' bound."""
+    client = AsyncioClient(SystemClock(), "bench", in_flight)
+    made = Call(url=url, headers=HEADERS, body=body)
+
+    async def make() -> int:
+        reply = await client.send(made, PATIENCE)
+        return reply.status if isinstance(reply, Reply) else 599
+
+    return make
+
+
+CLIENTS = {"pyreqwest": by_pyreqwest, "ours": by_ours}
+
+
+async def call(engine: str, url: str, body: bytes, seconds: float, in_flight: int) -> float:
+    """Calls a second to an upstream."""
+    make = CLIENTS[engine](url, body, in_flight)
     made = 0
     end = time.monotonic() + seconds
 
     async def loop() -> None:
         nonlocal made
         while time.monotonic() < end:
-            response = await client.post(url).headers(headers).body_bytes(body).build().send()
-            await response.bytes()
-            made += response.status < 300
+            status = await make()
+            made += status < 300
 
     start = time.monotonic()
     await asyncio.gather(*(loop() for _ in range(in_flight)))
@@ -128,10 +160,11 @@ main.command("litestar")(lambda: serve(behind_litestar()))
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--seconds", type=float, default=2.0)
 @click.option("--in-flight", type=int, default=32)
-def client_loop(url: str, file: Path, seconds: float, in_flight: int) -> None:
+@click.option("--engine", type=click.Choice(list(CLIENTS)), default="pyreqwest")
+def client_loop(url: str, file: Path, seconds: float, in_flight: int, engine: str) -> None:
     """Print calls a second."""
     body = calls.body_of(calls.read(file)[0])
-    click.echo(uvloop.run(call(url, body, seconds, in_flight)))
+    click.echo(uvloop.run(call(engine, url, body, seconds, in_flight)))
 
 
 @main.command("commit")

@@ -68,13 +68,15 @@ def _taken(stage: Stage, gateway: Gateway, events: int) -> float:
 def drain(stage: Stage) -> list[Row]:
     """As fast as one destination takes them, against a bare loop of upstream calls to the same sink."""
     limits: dict[int, list[float]] = {number: [] for number in IN_FLIGHT}
+    ours: list[float] = []
     windows: list[Window] = []
     with stage.backlog(stage.options.waiting) as data, stage.gateway("late", data=data) as gateway:
         for _ in range(stage.options.rounds):
             stage.sink.tell(late="hold")
+            bare = ("client", f"{stage.sink.url}/bare/v1/track", stage.calls(), "--in-flight")
             for number, rates in limits.items():
-                url = f"{stage.sink.url}/bare/v1/track"
-                rates.append(stage.limit("bare client", "client", url, stage.calls(), "--in-flight", number))
+                rates.append(stage.limit("bare client", *bare, number))
+            ours.append(stage.limit("our client", *bare, IN_FLIGHT[0], "--engine", "ours"))
             stage.sink.tell(late="ok")
             windows.append(delivering(stage.sink, gateway, ("late",), stage.options.seconds))
             gateway.check()
@@ -91,4 +93,12 @@ def drain(stage: Stage) -> list[Row]:
             note=f"{peak:.0f} MiB at the most",
         )
         for number, rates in limits.items()
-    ] + [Row(what="the same, processor time", series=Series.of([window.cost for window in windows]), unit="µs")]
+    ] + [
+        Row(what="the same, processor time", series=Series.of([window.cost for window in windows]), unit="µs"),
+        Row(
+            what=f"the gateway's own client alone, {IN_FLIGHT[0]} in flight",
+            series=Series.of(ours),
+            unit="calls/s",
+            limit=Limit(f"bare pyreqwest loop, {IN_FLIGHT[0]} in flight", Series.of(limits[IN_FLIGHT[0]])),
+        ),
+    ]

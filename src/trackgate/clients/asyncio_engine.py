@@ -1,7 +1,7 @@
 """The engine that production uses: HTTP/1.1 on the event loop's own transports, its replies parsed by httptools.
 
-Why not a library's client: with 32 calls in flight one takes 7 us of processor time here, 28 by pycurl and 70 by
-aiohttp, which are on the event loop, too, and 36 by pyreqwest. That one's second runtime takes the interpreter lock
+Why not a library's client: a call takes 22 us of processor time here, with all that ``engine`` sees to, and without it
+34 by pycurl, 40 by pyreqwest and 86 by aiohttp. What is more, pyreqwest's second runtime takes the interpreter lock
 from the event loop several times a call, which in a busy process comes to more than the call itself; and it cannot hang
 up when a call is cancelled.
 
