@@ -7,6 +7,7 @@ import socket
 import ssl
 import threading
 import time
+from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +18,12 @@ import uvloop
 from trackgate.clients import pool
 from trackgate.clients.asyncio_engine import AsyncioClient
 from trackgate.clients.connection import MAX_HEAD, MOMENT
+from trackgate.clients.engine import Reading
 from trackgate.clock import SystemClock
 from trackgate.model import Call, Fault, Reply
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterator
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 GUARD = 20.0
@@ -58,6 +60,60 @@ def test_a_cancelled_call_hangs_up_at_once(run, hostile, says):
             await calling.close()
 
     run(test())
+
+
+def test_a_call_that_is_cancelled_as_its_reply_ends_leaves_no_connection_behind(run, hostile, says, monkeypatch):
+    finish = Reading.finish
+
+    async def test() -> None:
+        async with hostile(says(OK)) as server:
+            calling = client()
+            sending = asyncio.ensure_future(calling.send(call(server.url), GUARD))
+
+            def finish_and_cancel(reading: Reading) -> None:
+                finish(reading)
+                sending.cancel()
+
+            monkeypatch.setattr(Reading, "finish", finish_and_cancel)
+            with pytest.raises(asyncio.CancelledError):
+                await sending
+            await server.gone.wait()
+            await calling.close()
+
+    run(test())
+
+
+def test_names_that_nobody_answers_for_hold_up_no_other_client(run, hostile, says, monkeypatch):
+    """More of them than any event loop has threads; each is asked for once, however many calls wait."""
+    asked: Counter[str] = Counter()
+    over = threading.Event()
+    look_up = socket.getaddrinfo
+
+    def slow(host: str, *args: Any, **options: Any) -> Any:
+        if host.startswith("slow") and not options.get("flags"):
+            asked[host] += 1
+            over.wait(GUARD)
+        return look_up(host, *args, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+
+    async def test() -> None:
+        async with hostile(says(OK)) as server:
+            sick = [client() for _ in range(64)]
+            urls = [f"http://slow-{number}.invalid" for number in range(64)]
+            calls = [one.send(call(url), 0.5) for one, url in zip(sick, urls, strict=True) for _ in range(3)]
+            waiting = [asyncio.ensure_future(each) for each in calls]
+            await asyncio.sleep(0)
+            well = client()
+            assert isinstance(await well.send(call(f"http://localhost:{server.port}"), GUARD / 2), Reply)
+            assert all(isinstance(each, Fault) and each.reason == "timeout" for each in await asyncio.gather(*waiting))
+            over.set()
+            for one in [well, *sick]:
+                await one.close()
+
+    run(test())
+    assert set(asked.values()) == {1}
+    assert len(asked) == 64
 
 
 def test_a_call_past_its_deadline_hangs_up_at_once(run, hostile, says):
@@ -233,13 +289,20 @@ def test_what_a_request_line_says(run, hostile, says, path, line):
 
 
 class TestTls:
+    @pytest.fixture(autouse=True)
+    def forget(self) -> Iterator[None]:
+        """Whom the machine trusts is read once."""
+        pool.trust.cache_clear()
+        yield
+        pool.trust.cache_clear()
+
     @pytest.fixture
     def authority(self) -> trustme.CA:
         return trustme.CA()
 
     @pytest.fixture
     def trusted(self, authority, tmp_path, monkeypatch) -> None:
-        """This authority is one of the machine's."""
+        """This authority is the machine's."""
         authority.cert_pem.write_to_path(tmp_path / "ca.pem")
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
 

@@ -16,11 +16,9 @@ from trackgate.clients.engine import ExchangeError, words_of
 from trackgate.model import Fault
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from trackgate.clients.engine import Reading
 
-MAX_HEAD = 256 * 1024
+MAX_HEAD = 64 * 1024
 """Bytes of a reply's head, with the interim replies before it, that are read."""
 
 MOMENT = 0.05
@@ -32,11 +30,11 @@ HUNG_UP = Fault("network", "the upstream closed the connection without a reply")
 
 
 class Connection(asyncio.Protocol):
-    """Made by the event loop. ``on_lost`` hears that it has ended, whoever ended it."""
+    """Made by the event loop. It is among the ``open_ones`` from its beginning to its end, whoever ends it."""
 
-    def __init__(self, on_lost: Callable[[Connection], None]) -> None:
+    def __init__(self, open_ones: set[Connection]) -> None:
         self._loop = asyncio.get_running_loop()
-        self._on_lost = on_lost
+        self._open_ones = open_ones
         self._parser = httptools.HttpResponseParser(self)
         self._reading: Reading | None = None
         """The reply that is awaited; ``None`` between calls."""
@@ -57,18 +55,22 @@ class Connection(asyncio.Protocol):
             ExchangeError: it ended otherwise than with a whole reply.
 
         """
+        if self._transport.is_closing():
+            raise ExchangeError(HUNG_UP)
         self._reading = reading
         self._answered = self._loop.create_future()
         self._head_size = 0
         self._in_body = self._kept = False
         self._transport.write(request)
+        kept = False
         try:
             await self._answered
+            kept = self._kept
         finally:
             self._reading = None
             self._idle_since = self._loop.time()
-            if not self._kept:
-                self.close()
+            if not kept:
+                self.close()  # also if we are cancelled at the moment at which the reply is whole
 
     def is_usable(self) -> bool:
         """Whether another call may go out: after a while without one, the upstream may be about to hang up."""
@@ -94,6 +96,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        self._open_ones.add(self)
 
     def data_received(self, data: bytes) -> None:
         if self._reading is None:
@@ -114,7 +117,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._kept = False
-        self._on_lost(self)
+        self._open_ones.discard(self)
         if self._reading is None:
             return
         if exc is None and self._in_body and not self._has_length():

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
 from collections import defaultdict
-from functools import partial
+from functools import cache
 from typing import TYPE_CHECKING
 
 from aiohappyeyeballs import start_connection
@@ -14,6 +13,7 @@ from msgspec import Struct
 
 from trackgate.clients.connection import Connection
 from trackgate.clients.engine import IDLE, ExchangeError, words_of
+from trackgate.clients.lookup import Lookup
 from trackgate.model import Fault
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Pool:
         self._open: set[Connection] = set()
         self._idle: defaultdict[Origin, list[Connection]] = defaultdict(list)
         self._sweep: asyncio.TimerHandle | None = None
-        self._tls: ssl.SSLContext | None = None
+        self._lookup = Lookup()
         self._closed = False
 
     async def exchange(self, origin: Origin, request: bytes, reading: Reading) -> None:
@@ -74,15 +74,14 @@ class Pool:
         return None
 
     async def _connect(self, origin: Origin) -> Connection:
-        loop = asyncio.get_running_loop()
         try:
-            found = await loop.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
+            found = await self._lookup.addresses(origin.host, origin.port)
             made = await start_connection(found, happy_eyeballs_delay=EYEBALLS)
             try:
-                _, connection = await loop.create_connection(
-                    partial(Connection, self._open.discard),
+                _, connection = await asyncio.get_running_loop().create_connection(
+                    lambda: Connection(self._open),
                     sock=made,
-                    ssl=self._trust() if origin.tls else None,
+                    ssl=trust() if origin.tls else None,
                     server_hostname=origin.host if origin.tls else None,
                 )
             except BaseException:
@@ -91,18 +90,10 @@ class Pool:
         except (OSError, RuntimeError) as error:  # uvloop has its own ways to say that a socket cannot be connected
             said = words_of(error) if isinstance(error, OSError) else ""
             raise ExchangeError(Fault("connect", said or "no connection could be made")) from None
-        self._open.add(connection)
         if self._closed:
             connection.close()
             raise ExchangeError(Fault("connect", "the client is closed"))
         return connection
-
-    def _trust(self) -> ssl.SSLContext:
-        """Made at the first call that needs it: it reads every certificate authority of this machine."""
-        if self._tls is None:
-            self._tls = ssl.create_default_context()
-            self._tls.set_alpn_protocols(["http/1.1"])
-        return self._tls
 
     def _close_idle(self) -> None:
         for idle in self._idle.values():
@@ -111,3 +102,11 @@ class Pool:
                 connection.close()
         left = any(self._idle.values())
         self._sweep = asyncio.get_running_loop().call_later(IDLE / 2, self._close_idle) if left else None
+
+
+@cache
+def trust() -> ssl.SSLContext:
+    """What TLS is begun with. One for all: it holds every certificate authority of this machine."""
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    return context
