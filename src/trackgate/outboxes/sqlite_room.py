@@ -60,32 +60,31 @@ class Room:
             return False
         return True
 
-    def restock(self) -> None:
-        """Take the ballast on board again, where there is room for it and more to spare."""
-        if self._ballast.exists() or self._look() < self._min_free + BALLAST:
-            return
-        with suppress(OSError):
-            self._reserve()
-
-    def _reserve(self) -> None:
-        file = os.open(self._ballast, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            os.posix_fallocate(file, 0, BALLAST)
-        except OSError as error:
-            # Half a ballast is none; and a file system that cannot reserve has to do without.
-            if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EOPNOTSUPP, errno.EINVAL}:
-                self._ballast.unlink()
-            raise
-        finally:
-            os.close(file)
-
     def _look(self) -> int:
         now = self._clock.monotonic()
         if self._looked is None or now - self._looked >= LOOK_EVERY:
             self._looked = now
             with suppress(OSError):
-                status = os.statvfs(self._directory)
-                self._free = status.f_bavail * status.f_frsize
-                if not self._ballast.exists():
-                    self._free -= BALLAST  # what it gave up is for draining, not for new events
+                self._free = self._measure()
         return self._free
+
+    def _measure(self) -> int:
+        status = os.statvfs(self._directory)
+        free = status.f_bavail * status.f_frsize
+        if self._ballast.exists():
+            return free
+        free -= BALLAST  # what it gave up is for draining, not for new events
+        # On board again before the first new event: whoever fills the disk next may leave no time for it.
+        return free if free < self._min_free or self._reserve() else -1
+
+    def _reserve(self) -> bool:
+        """Take the ballast on board; false where there is no room for it after all."""
+        file = os.open(self._ballast, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.posix_fallocate(file, 0, BALLAST)
+        except OSError as error:
+            self._ballast.unlink()  # half a ballast is none
+            return error.errno not in {errno.ENOSPC, errno.EDQUOT}  # a file system that cannot reserve does without
+        finally:
+            os.close(file)
+        return True

@@ -296,7 +296,6 @@ class Writer:
                     if shortage:
                         # Only now does the file give back what it does not use; where somebody reads it, next time.
                         self._database.checkpoint(wait=False)
-                    self._room.restock()
                     self._next_sweep = now + (SHORT_SWEEP if shortage else EVERY)
         except apsw.FullError:
             self._room.ran_out()
