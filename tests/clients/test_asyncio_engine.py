@@ -339,29 +339,31 @@ class TestTls:
 
         run(test())
 
+    @pytest.fixture
+    def refused(self, run, secure) -> Callable[[str], str]:
+        """What the fault says of a call to this host."""
+
+        def words(host: str) -> str:
+            results: list[Reply | Fault] = []
+
+            async def test() -> None:
+                server, port = await secure()
+                calling = client()
+                results.append(await calling.send(call(f"https://{host}:{port}"), 5.0))
+                await calling.close()
+                server.close()
+
+            run(test())
+            (result,) = results
+            assert isinstance(result, Fault)
+            assert result.reason == "connect"
+            return result.detail
+
+        return words
+
     @pytest.mark.usefixtures("trusted")
-    def test_a_certificate_for_another_name_is_a_connect_fault_that_says_so(self, run, secure):
-        async def test() -> None:
-            server, port = await secure()
-            calling = client()
-            result = await calling.send(call(f"https://127.0.0.1:{port}"), 5.0)
-            await calling.close()
-            server.close()
-            assert isinstance(result, Fault)
-            assert result.reason == "connect"
-            assert "mismatch" in result.detail
+    def test_a_certificate_for_another_name_is_a_connect_fault_that_says_so(self, refused):
+        assert "mismatch" in refused("127.0.0.1")
 
-        run(test())
-
-    def test_a_certificate_of_an_unknown_authority_is_a_connect_fault_that_says_so(self, run, secure):
-        async def test() -> None:
-            server, port = await secure()
-            calling = client()
-            result = await calling.send(call(f"https://localhost:{port}"), 5.0)
-            await calling.close()
-            server.close()
-            assert isinstance(result, Fault)
-            assert result.reason == "connect"
-            assert "certificate" in result.detail
-
-        run(test())
+    def test_a_certificate_of_an_unknown_authority_is_a_connect_fault_that_says_so(self, refused):
+        assert "certificate" in refused("localhost")
