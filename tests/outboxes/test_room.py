@@ -55,6 +55,20 @@ def test_the_ballast_is_on_board_again_before_a_new_event_is_taken(tmp_path, fre
     assert (tmp_path / FILE).exists()
 
 
+def test_where_no_file_can_be_opened_events_are_taken_without_a_ballast(tmp_path, free, monkeypatch):
+    """As with too many open files: what the disk has room for is not refused for it."""
+    clock = HandClock()
+    room = Room(tmp_path, MIN_FREE, clock)
+    room.ran_out()
+    clock.seconds += LOOK_EVERY
+
+    def none(*_: object) -> NoReturn:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(os, "open", none)
+    assert not room.short()
+
+
 @pytest.mark.parametrize(("number", "short"), [(errno.ENOSPC, True), (errno.EDQUOT, True), (errno.EOPNOTSUPP, False)])
 def test_without_room_for_the_ballast_no_event_is_taken_but_where_none_can_be_reserved(
     tmp_path, free, refuse, number, short

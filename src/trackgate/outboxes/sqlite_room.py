@@ -79,12 +79,13 @@ class Room:
 
     def _reserve(self) -> bool:
         """Take the ballast on board; false where there is no room for it after all."""
-        file = os.open(self._ballast, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            os.posix_fallocate(file, 0, BALLAST)
+            file = os.open(self._ballast, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                os.posix_fallocate(file, 0, BALLAST)
+            finally:
+                os.close(file)
         except OSError as error:
-            self._ballast.unlink()  # half a ballast is none
-            return error.errno not in {errno.ENOSPC, errno.EDQUOT}  # a file system that cannot reserve does without
-        finally:
-            os.close(file)
+            self._ballast.unlink(missing_ok=True)  # half a ballast is none
+            return error.errno not in {errno.ENOSPC, errno.EDQUOT}  # where none can be reserved it goes without
         return True
