@@ -90,7 +90,7 @@ def _stated_beside(event: Event) -> Iterator[tuple[str, str, Any]]:
         ("timestamp_raw", event.timestamp_raw),
         ("identify", event.identify),
     ):
-        if value is not None and value is not False and value != "":
+        if value:
             yield pattern, "", value
     if context == NO_CONTEXT:
         return
@@ -102,7 +102,7 @@ def _stated_beside(event: Event) -> Iterator[tuple[str, str, Any]]:
         ("context.session_id", context.session_id),
         ("context.origin", context.origin),
     ):
-        if value is not None and value != "":
+        if value:
             yield pattern, "", value
     for pattern, values in (("context.group.*", context.group), ("context.other.*", context.other)):
         for key, value in values.items():

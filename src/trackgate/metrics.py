@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -76,9 +77,6 @@ class Metrics:
             buckets=_FAST,
             registry=self._registry,
         )
-        # Each call is counted: its labels are looked up once.
-        self._answered_as: dict[tuple[str, int], Histogram] = {}
-        self._attempted_as: dict[tuple[str, str], Histogram] = {}
         self._attempted = Histogram(
             "trackgate_attempt_duration_seconds",
             "One call to an upstream, all told.",
@@ -86,6 +84,9 @@ class Metrics:
             buckets=_SLOW,
             registry=self._registry,
         )
+        # Each call is counted: its labels are looked up once.
+        self._answered_as = cache(self._answered.labels)
+        self._attempted_as = cache(self._attempted.labels)
         self._committed = Histogram(
             "trackgate_commit_duration_seconds",
             "One commit of the outbox, fsync included.",
@@ -106,17 +107,11 @@ class Metrics:
 
     def answered(self, source: str, status: int, seconds: float) -> None:
         """A call was answered."""
-        key = source, status
-        if key not in self._answered_as:
-            self._answered_as[key] = self._answered.labels(source, str(status))
-        self._answered_as[key].observe(seconds)
+        self._answered_as(source, status).observe(seconds)
 
     def attempted(self, destination: str, outcome: str, seconds: float) -> None:
         """An upstream was called."""
-        key = destination, outcome
-        if key not in self._attempted_as:
-            self._attempted_as[key] = self._attempted.labels(destination, outcome)
-        self._attempted_as[key].observe(seconds)
+        self._attempted_as(destination, outcome).observe(seconds)
 
     def committed(self, seconds: float) -> None:
         """The outbox committed."""
