@@ -1,12 +1,13 @@
 """What a user would otherwise write: takes a call, sends it on, answers. Nothing is kept, retried or in order.
 
-    UPSTREAM=http://127.0.0.1:9000 python -m bench.forwarder
+    UPSTREAMS="http://127.0.0.1:9000/a http://127.0.0.1:9000/b" python -m bench.forwarder
 
 It is written as its libraries' documents show it, not to be slow: one client for all calls, kept-alive connections.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -31,17 +32,20 @@ class Track(Struct):
 
 @post("/single/v1/track", status_code=202)
 async def forward(data: Track, state: State) -> Response[None]:
-    """Send it to the upstream and say what it said."""
+    """Send it to all upstreams at once and say the worst that one of them said."""
     body = {"user_id": data.user_id, "event_name": data.event_name, "metadata": data.metadata}
-    reply = await state.client.post("/v1/track", json=body, headers={"authorization": "Token out-key"})
-    return Response(None, status_code=reply.status_code)
+    headers = {"authorization": "Token out-key"}
+    calls = [state.client.post(f"{url}/v1/track", json=body, headers=headers) for url in state.upstreams]
+    replies = await asyncio.gather(*calls)
+    return Response(None, status_code=max(reply.status_code for reply in replies))
 
 
 @asynccontextmanager
 async def upstream(app: Litestar) -> AsyncIterator[None]:
     """One client for as long as the application lives."""
-    async with httpx.AsyncClient(base_url=os.environ["UPSTREAM"], trust_env=False) as client:
+    async with httpx.AsyncClient(trust_env=False) as client:
         app.state.client = client
+        app.state.upstreams = os.environ["UPSTREAMS"].split()
         yield
 
 

@@ -25,7 +25,7 @@ def destinations(stage: Stage) -> list[Row]:
         costs = Series.of([window.cost for window in windows])
         rows += [
             Row(
-                what=f"in = out, {number} destination{'s' if number > 1 else ''}",
+                what=f"in = out, {counted(number)}",
                 series=rates,
                 unit="events/s",
                 target=TARGETS.get(number),
@@ -43,20 +43,29 @@ def destinations(stage: Stage) -> list[Row]:
 
 def forwarder(stage: Stage) -> list[Row]:
     """Against what a user would otherwise write: Litestar and httpx, nothing on disk."""
+    return [_beside_forwarder(stage, number) for number in TARGETS]
+
+
+def _beside_forwarder(stage: Stage, number: int) -> Row:
+    names = tuple(f"compared-{number}-{each}" for each in range(number))
+    urls = " ".join(f"{stage.sink.url}/forwarded-{number}-{each}" for each in range(number))
     theirs, ours = [], []
     with (
-        stage.server("forwarder", "bench.forwarder", UPSTREAM=f"{stage.sink.url}/forwarded") as other,
-        stage.gateway("compared") as gateway,
+        stage.server("forwarder", "bench.forwarder", UPSTREAMS=urls) as other,
+        stage.gateway(*names) as gateway,
     ):
         for _ in range(stage.options.rounds):
-            theirs.append(stage.flat_out(other, stage.calls()))
-            ours.append(passing(stage, gateway, ("compared",), stage.calls()).rate)
-    return [
-        Row(
-            what="deliveries, in = out, against a plain forwarder",
-            series=Series.of(ours),
-            unit="events/s",
-            limit=Limit("Litestar + httpx, nothing on disk", Series.of(theirs)),
-            target=Target(ratio=10),
-        )
-    ]
+            theirs.append(stage.flat_out(other, stage.calls()) * number)
+            ours.append(passing(stage, gateway, names, stage.calls()).rate * number)
+    return Row(
+        what=f"in = out, {counted(number)}, beside a plain forwarder",
+        series=Series.of(ours),
+        unit="deliveries/s",
+        limit=Limit("Litestar + httpx, nothing on disk", Series.of(theirs)),
+        target=Target(ratio=10),
+    )
+
+
+def counted(number: int) -> str:
+    """So many destinations, in words."""
+    return f"{number} destination{'s' if number > 1 else ''}"
