@@ -101,7 +101,7 @@ class Load:
         for _ in range(connections):
             self._free.append((await loop.create_connection(lambda: Caller(self), host, port))[1])
         start = monotonic_ns()
-        while (passed := monotonic_ns() - start) < self._seconds * 1e9 and self.sent.answered < self._most:
+        while (passed := monotonic_ns() - start) < self._seconds * 1e9 and self._ended < self._most:
             self._fall_due(start, passed)
             self.launch()
             await asyncio.sleep(TICK)
@@ -141,6 +141,10 @@ class Load:
             self.sent.broken += 1
         elif caller in self._free:
             self._free.remove(caller)
+
+    @property
+    def _ended(self) -> int:
+        return self.sent.answered + self.sent.refused + self.sent.broken
 
     def _fall_due(self, start: int, passed: float) -> None:
         """A call is due at its time, however long those before it take: one that is sent late has waited."""

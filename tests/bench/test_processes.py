@@ -65,6 +65,14 @@ def test_a_refused_call_is_no_answer(stage):
         Stage.sent(msgspec.to_builtins(sent))
 
 
+def test_callers_whose_calls_are_refused_end_when_all_are_made(stage):
+    stage.sink.tell(single="refuse")
+    sent = send(stage, "--calls", 3)
+    stage.sink.tell(single="ok")
+    assert (sent.refused, sent.answered) == (3, 0)
+    assert sent.seconds < GENEROUS
+
+
 def test_what_is_held_is_answered_when_the_sink_is_told(stage):
     before = stage.sink.count("single")
     stage.sink.tell(single="hold")
