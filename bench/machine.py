@@ -10,12 +10,16 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+import apsw
 from msgspec import Struct
 
-PACKAGES = ("trackgate", "apsw", "httpx", "litestar", "msgspec", "pyreqwest", "uvicorn", "uvloop")
+PACKAGES = ("trackgate", "apsw", "httptools", "httpx", "litestar", "msgspec", "pyreqwest", "uvicorn", "uvloop")
 
 APART = 4
 """With so many cores, sink and load have one each that nobody else may use."""
+
+IN_MEMORY = {"tmpfs", "ramfs"}
+"""File systems on which an fsync costs nothing."""
 
 BUSY = 0.25
 """Load average per core from which the run is said to be disturbed."""
@@ -51,7 +55,9 @@ def described(cores: Cores, work: Path) -> list[str]:
     load = os.getloadavg()[0]
     busy = " **(busy with other work: these figures are disturbed)**" if load > BUSY * (os.cpu_count() or 1) else ""
     packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
-    hardware = f"{_processor()}, {os.cpu_count()} cores, Linux {platform.release()}; data on {file_system(work)}"
+    kind = file_system(work)
+    free = " **(in memory, where an fsync costs nothing: these figures flatter)**" if kind in IN_MEMORY else ""
+    hardware = f"{_processor()}, {os.cpu_count()} cores, Linux {platform.release()}; data on {kind}{free}"
     return [
         f"- Measured {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, commit {_commit()}.",
         f"- {hardware}; load average before the run {load:.2f}{busy}.",
@@ -83,8 +89,6 @@ def _processor() -> str:
 
 
 def _sqlite() -> str:
-    import apsw  # noqa: PLC0415 - only the description needs it
-
     return apsw.sqlite_lib_version()
 
 

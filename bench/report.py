@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from bench.processes import ROOT
 from bench.stage import Stage
@@ -13,12 +13,13 @@ PAGE = ROOT / "docs" / "benchmark.md"
 PART = re.compile(r"(<!-- begin: figures -->\n).*?(<!-- end: figures -->)", re.DOTALL)
 
 
-def written(facts: Sequence[str], rows: Sequence[Row | Missing], stage: Stage) -> str:
-    """All of it, in Markdown."""
+def written(facts: Sequence[str], rows: Mapping[str, Sequence[Row | Missing]], stage: Stage) -> str:
+    """All of it, in Markdown; ``rows`` are by the case that gave them."""
     options = stage.options
     how = (
         f"Medians of {options.rounds} rounds with the spread (lowest to highest), windows of {options.seconds:g} s, "
-        f"{options.users:,} users. A ratio is the median of the rounds' ratios; a limit is measured in the same rounds."
+        f"{options.users:,} users. A ratio is the median of the rounds' ratios to what stands beside it, "
+        "which is measured in the same rounds. One case alone: `.venv/bin/python -m bench --case CASE`."
     )
     commands = [f"- {who}: `{command}`" for who, command in stage.commands.items()]
     return "\n".join([*facts, "", how, "", table(rows), "", "Started as (the last of each):", "", *commands])

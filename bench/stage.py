@@ -134,10 +134,12 @@ class Stage:
             self._files[name] = calls.write(self.work / name, makers[kind]())
         return self._files[name]
 
-    def flat_out(self, url: str, file: Path, *, callers: int = CALLERS, seconds: float | None = None) -> float:
-        """Calls a second that are answered, as many as there can be; by wrk where it is found."""
+    def flat_out(
+        self, url: str, file: Path, *, callers: int = CALLERS, seconds: float | None = None, wrk: bool = True
+    ) -> float:
+        """Calls a second that are answered, as many as there can be; by wrk where it is found and knows such a time."""
         seconds = seconds or self.options.seconds
-        if wrk_version() is None or seconds != int(seconds):
+        if not wrk or wrk_version() is None or seconds != int(seconds):
             return self._rate(self.generate(url, file, "--connections", callers, seconds=seconds).result(seconds))
         command = ["wrk", "-t1", f"-c{callers}", f"-d{int(seconds)}s", "-s", str(SCRIPT), url, "--", str(file)]
         return self._rate(self._start("wrk", self.cores.load, command).result(seconds))
@@ -162,6 +164,8 @@ class Stage:
 
     def _rate(self, said: Any) -> float:
         sent = self.sent(said)
+        if not sent.answered:
+            raise BenchError(f"no call was answered within {sent.seconds:g} s")
         return sent.answered / sent.seconds
 
     # --- backlogs -----------------------------------------------------------------------------------------------

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Self
 
 from msgspec import Struct
 
-HEAD = ("what", "figure", "limit", "ratio", "target", "reached")
+HEAD = ("case", "what", "figure", "beside", "ratio", "target", "reached")
 
 
 class Series(Struct, frozen=True):
@@ -45,7 +45,7 @@ class Series(Struct, frozen=True):
 
 
 class Limit(Struct, frozen=True):
-    """What bounds a figure, measured in the same rounds."""
+    """What bounds a figure, or is compared with it, measured in the same rounds."""
 
     name: str
     series: Series
@@ -93,7 +93,7 @@ class Row(Struct, frozen=True, kw_only=True):
     note: str = ""
 
     def cells(self) -> tuple[str, ...]:
-        """As ``HEAD``."""
+        """As ``HEAD``, without the case."""
         ratio = self.series.over(self.limit.series) if self.limit else None
         return (
             f"{self.what}; {self.note}" if self.note else self.what,
@@ -112,14 +112,15 @@ class Missing(Struct, frozen=True):
     reason: str
 
     def cells(self) -> tuple[str, ...]:
-        """As ``HEAD``."""
+        """As ``HEAD``, without the case."""
         return self.what, f"not measured: {self.reason.replace('|', '/')}", "", "", "", "**no**"
 
 
-def table(rows: Sequence[Row | Missing]) -> str:
-    """The rows in Markdown."""
-    lines = [HEAD, ("---",) * len(HEAD), *(row.cells() for row in rows)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+def table(cases: Mapping[str, Sequence[Row | Missing]]) -> str:
+    """The rows of each case in Markdown."""
+    cells = [(case, *row.cells()) for case, rows in cases.items() for row in rows]
+    lines = [HEAD, ("---",) * len(HEAD), *cells]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def percentile(values: Sequence[float], share: float) -> float:

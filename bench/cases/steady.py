@@ -32,7 +32,7 @@ def destinations(stage: Stage) -> list[Row]:
                 note=f"{rates.median * number:,.0f} deliveries/s, {peaks[-1]:.0f} MiB at the most",
             ),
             Row(
-                what="the same, processor time",
+                what=f"in = out, {counted(number)}, processor time",
                 series=costs,
                 unit="µs an event",
                 note=f"{costs.median / number:,.0f} µs a delivery",

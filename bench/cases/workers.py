@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from functools import partial
 
+from bench.cases.steady import counted
 from bench.gateway import Gateway
 from bench.stage import Stage
 from bench.table import Limit, Row, Series, Target
@@ -32,8 +33,7 @@ def workers(stage: Stage) -> list[Row]:
     rows = _compared(stage, "durable accepts", (), lambda gateway: accepting(stage, gateway))
     for number in FANS:
         names = tuple(f"workers-{number}-{each}" for each in range(number))
-        what = f"in = out, {number} destination{'s' if number > 1 else ''}"
-        rows += _compared(stage, what, names, partial(_passing, stage, names))
+        rows += _compared(stage, f"in = out, {counted(number)}", names, partial(_passing, stage, names))
     return rows
 
 
@@ -58,12 +58,12 @@ def _compared(stage: Stage, what: str, names: tuple[str, ...], look: Callable[[G
     cheap, dear = (Series.of(costs) for costs in zip(*((_yield(a), _yield(b)) for a, b in ours), strict=True))
     return [
         Row(
-            what=f"{what}, {SEVERAL} workers: events a processor second of all processes",
+            what=f"{what}, {SEVERAL} workers, by the processor time of all processes",
             series=dear,
-            unit="events",
+            unit="events/processor s",
             limit=Limit("one process", cheap),
             target=Target(ratio=LEAST),
-            note=f"{memory[1]:.0f} MiB, one process {memory[0]:.0f} MiB",
+            note=f"{memory[1]:.0f} MiB (PSS), one process {memory[0]:.0f} MiB",
         ),
         Row(
             what=f"{what}, {SEVERAL} workers",

@@ -6,7 +6,7 @@ import pytest
 
 from bench.stage import Options, Stage
 
-OPTIONS = Options(rounds=1, seconds=0.2, rest=0.1, users=200, waiting=8000, fans=(1, 2), sizes=(0.3, 30.0))
+OPTIONS = Options(rounds=1, seconds=0.5, rest=0.1, users=200, waiting=8000, fans=(1, 2), sizes=(0.3, 30.0))
 """Windows too short to measure anything: they hold that it runs."""
 
 

@@ -60,13 +60,13 @@ def test_the_table_shows_what_was_measured_and_what_was_not():
         target=Target(least=5000, ratio=0.5),
         note="10 users",
     )
-    lines = table([row, Missing("drain", "it | broke")]).splitlines()
+    lines = table({"accept": [row], "drain": [Missing("drain", "it | broke")]}).splitlines()
     assert lines[0] == f"| {' | '.join(HEAD)} |"
     assert lines[2] == (
-        "| accepts; 10 users | 5,000 (4,000 to 6,000) events/s | 10,000 (8,000 to 10,000) (bare) "
+        "| accept | accepts; 10 users | 5,000 (4,000 to 6,000) events/s | 10,000 (8,000 to 10,000) (bare) "
         "| 0.50 (0.50 to 0.60) | at least 5,000 events/s, ratio 0.5 | yes |"
     )
-    assert lines[3] == "| drain | not measured: it / broke |  |  |  | **no** |"
+    assert lines[3] == "| drain | drain | not measured: it / broke |  |  |  | **no** |"
 
 
 @pytest.mark.parametrize(("share", "expected"), [(0.5, 50), (0.99, 99), (0.999, 100), (0.0, 1)])
