@@ -53,11 +53,8 @@ class Process:
 
     def result(self, seconds: float) -> Any:
         """Its last line of output, as JSON, once it has ended; ``seconds`` is how long it was told to run."""
-        try:
-            status = self._process.wait(seconds + GUARD)
-        except subprocess.TimeoutExpired:
-            self.kill()
-            raise BenchError(f"{self._name()} did not end by itself") from None
+        self._await_end(f"{self._name()} did not end by itself", seconds + GUARD)
+        status = self._process.wait()
         lines = self._out.read_text("utf-8").splitlines()
         if status or not lines:
             raise BenchError(f"{self._name()} ended with {status}: {self._last_words()}")
@@ -65,18 +62,16 @@ class Process:
 
     def stop(self) -> None:
         """SIGTERM, and wait; what does not heed it is killed."""
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGTERM)
-        try:
-            self._process.wait(GUARD)
-        except subprocess.TimeoutExpired:
-            self.kill()
-            raise BenchError(f"{self._name()} did not heed SIGTERM") from None
+        if self._running():
+            os.kill(self.pid, signal.SIGTERM)
+        self._await_end(f"{self._name()} did not heed SIGTERM", GUARD)
 
     def kill(self) -> None:
         """SIGKILL, and wait; what it forked ends with it."""
-        forked = self._family()[1:]
-        self._process.kill()
+        forked = []
+        if self._running():
+            forked = self._family()[1:]
+            os.kill(self.pid, signal.SIGKILL)
         self._process.wait()
         until(lambda: not any(map(_runs, forked)), f"what {self._name()} forked outlives it")
 
@@ -87,8 +82,19 @@ class Process:
             BenchError: it has ended.
 
         """
-        if self._process.poll() is not None:
-            raise BenchError(f"{self._name()} ended with {self._process.returncode}: {self._last_words()}")
+        if not self._running():
+            raise BenchError(f"{self._name()} ended with {self._process.wait()}: {self._last_words()}")
+
+    def _await_end(self, complaint: str, seconds: float) -> None:
+        try:
+            until(lambda: not self._running(), complaint, seconds=seconds)
+        except BenchError:
+            self.kill()
+            raise
+
+    def _running(self) -> bool:
+        """Not by ``Popen.poll``: a signal inside it can leave its lock taken, and ``wait`` would never get it."""
+        return self._process.returncode is None and _runs(self.pid)
 
     def _announced(self) -> str | None:
         self.check()
