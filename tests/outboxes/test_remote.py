@@ -16,7 +16,7 @@ from structlog.testing import LogCapture
 
 from tests.outboxes.kinds import Sqlite, entry, ids, listener, settled
 from trackgate.outbox import Held, OutboxUnavailable, Standing
-from trackgate.outboxes import remote, remote_frames, remote_peer, remote_server
+from trackgate.outboxes import face, remote, remote_frames, remote_peer, remote_server
 from trackgate.outboxes.remote import RemoteOutbox
 from trackgate.outboxes.remote_frames import frame
 from trackgate.outboxes.remote_server import OutboxServer
@@ -389,6 +389,32 @@ def test_calls_turned_away_at_a_worker_are_counted(holds):
         assert box.ledger().sources["web"].rejected == {"unreadable": 2}
         await box.close()
         assert site.owned.ledger().sources["web"].rejected == {"unreadable": 2}
+
+    holds(law)
+
+
+def test_calls_turned_away_are_counted_once_however_long_the_owner_takes(holds, monkeypatch):
+    """Also those that are turned away while others are being written down, and at the end."""
+    monkeypatch.setattr(face, "WITHIN", 0.0)
+
+    async def law(site):
+        box = await site.reach()
+        waiting: list[Any] = []
+        submit = site.owned._hand_on
+        monkeypatch.setattr(site.owned, "_hand_on", waiting.append)  # a disk that stalls
+        for reason in ("invalid", "invalid", "too_large"):
+            box.count_rejected("web", reason)
+            before = len(waiting)
+            await until(lambda: len(waiting) > before)  # noqa: B023 - it is over before the next round
+        assert box.ledger().sources["web"].rejected == {"invalid": 2, "too_large": 1}
+        box.count_rejected("web", "late")
+        closing = asyncio.ensure_future(box.close())
+        await until(lambda: len(waiting) == 4)
+        monkeypatch.setattr(site.owned, "_hand_on", submit)
+        for job in waiting:
+            submit(job)
+        await closing
+        assert site.owned.ledger().sources["web"].rejected == {"invalid": 2, "too_large": 1, "late": 1}
 
     holds(law)
 

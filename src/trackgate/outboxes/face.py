@@ -65,6 +65,9 @@ class Face(ABC):
         self._wake: Callable[[frozenset[str]], None] = _nobody
         self._wake_for_held: Callable[[frozenset[str]], None] = _nobody
         self._rejected: Counter[tuple[str, str]] = Counter()
+        """Calls turned away that are not written down yet, as far as we know."""
+        self._being_written: Counter[tuple[str, str]] = Counter()
+        """Those of them that were sent to be, and must not be sent again."""
         self._flush: asyncio.TimerHandle | None = None
         self._burying: set[asyncio.Task[None]] = set()
         self._ended: str | None = None
@@ -220,16 +223,18 @@ class Face(ABC):
         if self._flush is not None:
             self._flush.cancel()
         self._flush = None
-        if self._rejected and self._ended is None:
-            counts = dict(self._rejected)
+        counts = self._rejected - self._being_written
+        if counts and self._ended is None:
             written = self._promise()
             written.add_done_callback(lambda answer: self._forget_rejected(counts, answer))
-            self.submit(Reject(written, counts))
+            self.submit(Reject(written, dict(counts)))
+            self._being_written += counts
 
-    def _forget_rejected(self, counts: dict[tuple[str, str], int], answer: asyncio.Future[None]) -> None:
+    def _forget_rejected(self, counts: Counter[tuple[str, str]], answer: asyncio.Future[None]) -> None:
+        self._being_written -= counts
         if answer.exception() is None:
-            self._rejected -= Counter(counts)
-        if self._rejected and self._flush is None and self._ended is None:
+            self._rejected -= counts
+        if self._rejected - self._being_written and self._flush is None and self._ended is None:
             self._flush = self._loop.call_later(WITHIN, self._write_rejected)
 
 
