@@ -416,6 +416,25 @@ def test_a_worker_that_takes_anothers_place_knows_the_keys_that_the_others_know(
         assert gateway.stop() == 0
 
 
+def test_a_worker_that_takes_anothers_place_delivers_although_a_secret_is_gone(tmp_path):
+    """With the one that was known, as the other did; and nothing else that is its own waits for that file."""
+    key = tmp_path / "key"
+    key.write_text("out-userpilot")
+    with stage(tmp_path, "workers = 2\n") as its:
+        its.config.write_text(its.config.read_text().replace('"out-userpilot"', f'"${{file:{key}}}"'))
+        gateway = its.start()
+        first = gateway.family()["worker-0"]
+        key.unlink()
+        os.kill(first, signal.SIGKILL)
+        until(lambda: gateway.family().get("worker-0", first) != first)
+        calls = arrived(its.sandbox.url, send(gateway, 1).headers["trackgate-event-id"], len(VENDORS))
+        assert {call["vendor"] for call in calls if call["problems"]} == set()
+        unread = [line["destination"] for line in gateway.log() if line["event"] == "secret.unreadable"]
+        assert unread == ["userpilot"]
+        assert len([line for line in gateway.log() if line["event"] == "worker.ended"]) == 1
+        assert gateway.stop() == 0
+
+
 @pytest.mark.parametrize("victim", ["owner", "supervisor"])
 def test_the_end_of_one_that_cannot_be_replaced_is_the_end_of_all(tmp_path, victim):
     with stage(tmp_path, "workers = 2\n") as its:

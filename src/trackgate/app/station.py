@@ -124,6 +124,7 @@ class Station:
                 policy=destination.retry,
                 rate=destination.rate,
                 target=destination.target,
+                known_target=destination.known_target(),
             )
             worker = Worker(plan, self._outbox, sender, self._clock, self._log, self._metrics)
             self._workers[name] = worker

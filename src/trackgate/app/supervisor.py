@@ -85,13 +85,13 @@ class Supervisor:
             announce: hears the addresses once everything listens.
 
         Raises:
-            OSError: the address cannot be listened at, a source's key or a token cannot be read, or the system has no
+            OSError: the address cannot be listened at, a secret cannot be read, or the system has no
                 room for the owner.
 
         """
         with logging(self._config, self._clock) as log:
             doubt(log)
-        self._config = self._config.with_keys_as_they_are()
+        self._config = self._config.with_secrets_as_they_are()
         with _signals() as self._wakeup:
             self._owner = Child("owner", self._own, [])
             try:

@@ -49,6 +49,8 @@ class Destination(Struct, frozen=True, kw_only=True):
     backlog: BacklogPolicy = BacklogPolicy()
     retry: RetryPolicy = RetryPolicy()
     lossy: Lossy = Lossy()
+    first: Target | None = None
+    """What ``target`` said at the program's start, where processes are started later that need it."""
 
     def target(self) -> Target:
         """What the vendor needs to address a call, secret files read anew.
@@ -59,6 +61,10 @@ class Destination(Struct, frozen=True, kw_only=True):
         """
         fresh = {field: secret.credential() for field, secret in self.reread.items()}
         return Target(url=self.url, key=self.key.credential(), options=replace(self.options, **fresh))
+
+    def known_target(self) -> Target | None:
+        """What it said at the program's start, for a process that starts when a secret file is gone."""
+        return self.first and replace(self.first, url=self.url)
 
     def filters(self, event: Event) -> bool:
         """Whether its options ask not to be owed this event."""
@@ -78,8 +84,11 @@ class Config(Struct, frozen=True, kw_only=True):
     routes: tuple[Route, ...]
     path: Path
 
-    def with_keys_as_they_are(self) -> Config:
-        """What callers and operators show, read once for all processes: else one that is replaced would know a new key.
+    def with_secrets_as_they_are(self) -> Config:
+        """All secrets read, for all processes and for those that take their places.
+
+        What callers and operators show is read this once: else one that is replaced would know a new key. What is shown
+        to destinations is read again; it is remembered in case that it cannot be.
 
         Raises:
             SecretUnreadable: a file is gone, or empty.
@@ -89,6 +98,8 @@ class Config(Struct, frozen=True, kw_only=True):
             name: replace(source, keys=tuple(Secret(key.value()) for key in source.keys))
             for name, source in self.sources.items()
         }
+        destinations = {name: replace(one, first=one.target()) for name, one in self.destinations.items()}
         tokens = self.server.read_token, self.server.act_token
         read, act = (token and Secret(token.credential()) for token in tokens)
-        return replace(self, sources=sources, server=replace(self.server, read_token=read, act_token=act))
+        server = replace(self.server, read_token=read, act_token=act)
+        return replace(self, sources=sources, destinations=destinations, server=server)

@@ -59,6 +59,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     """The most deliveries that are started a second."""
     target: Callable[[], Target]
     """Reads the credentials again (a secret in a file may have been rotated)."""
+    known_target: Target | None = None
+    """What it said before, for as long as it says nothing; ``None``: then there is no worker."""
 
 
 class Worker:
@@ -84,7 +86,11 @@ class Worker:
         self._fresh_probes = 0
         self._ended = asyncio.Event()
         self._probed = asyncio.Event()
-        self._target = plan.target()
+        if plan.known_target is None:
+            self._target = plan.target()
+        else:
+            self._target = plan.known_target
+            self._renew_target()
         self._health = at_start(Standing(), plan.concurrency, self._moment())
 
     @property
