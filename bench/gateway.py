@@ -49,6 +49,7 @@ class Gateway:
         vendor: the dialect of the destinations.
         data: an outbox that is there already.
         workers: processes that take calls and deliver.
+        environ: variables beside those that there are.
 
     """
 
@@ -61,14 +62,14 @@ class Gateway:
         vendor: str,
         data: Path | None = None,
         workers: int = 1,
+        environ: Mapping[str, str] | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         config = folder / "routes.toml"
         config.write_text(_routes(data or folder / "data", destinations, vendor), encoding="utf-8")
         start = time.monotonic()
-        self.process = Process(
-            folder / "process", cores, python("trackgate", "serve", "--config", config, "--workers", workers)
-        )
+        command = python("trackgate", "serve", "--config", config, "--workers", workers)
+        self.process = Process(folder / "process", cores, command, environ)
         try:
             self.url = self.process.url()
             self._client = httpx.Client(base_url=self.url, trust_env=False)

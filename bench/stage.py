@@ -93,11 +93,14 @@ class Stage:
         dead: Mapping[str, str] | None = None,
         data: Path | None = None,
         workers: int = 1,
+        environ: Mapping[str, str] | None = None,
     ) -> Iterator[Gateway]:
         """A gateway that delivers every event to the sink under these names, and to ``dead`` ones elsewhere."""
         destinations = {name: f"{self.sink.url}/{name}" for name in names} | dict(dead or {})
         folder = self._folder("gateway")
-        gateway = Gateway(folder, self.cores.measured, destinations, vendor=vendor, data=data, workers=workers)
+        gateway = Gateway(
+            folder, self.cores.measured, destinations, vendor=vendor, data=data, workers=workers, environ=environ
+        )
         self._note("gateway", gateway.process.command)
         try:
             yield gateway
