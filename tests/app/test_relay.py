@@ -74,7 +74,7 @@ async def silent(_scope, _receive, _send):
     await asyncio.get_running_loop().create_future()
 
 
-def relayed(folder, step, app, body_timeout=60.0):
+def relayed(folder, step, app, body_timeout=60.0, look_patience=60.0):
     """Run a step with a relay to a process that answers so, or to none."""
 
     async def go():
@@ -82,7 +82,7 @@ def relayed(folder, step, app, body_timeout=60.0):
             if app is not None:
                 listener = stack.enter_context(listening(folder, NAME))
                 await serve_beside(stack, Server(app, Bounds(connections=AT_A_TIME), grace=1), listener)
-            one = Relay(str(folder / NAME), body_timeout=body_timeout, patience=0.0)
+            one = Relay(str(folder / NAME), body_timeout=body_timeout, patience=0.0, look_patience=look_patience)
             stack.push_async_callback(one.close)
             await step(one)
 
@@ -111,6 +111,16 @@ def test_who_looks_is_answered_whatever_body_was_promised(tmp_path, framing, met
     relayed(tmp_path, step, owner)
     assert caller.status == 200
     assert owner.bodies == [b""]
+
+
+def test_who_looks_at_an_owner_that_does_not_answer_hears_so_soon(tmp_path):
+    caller = Caller()
+
+    async def step(one):
+        await one.look(call("GET"), caller.receive, caller.send)
+
+    relayed(tmp_path, step, silent, look_patience=0.01)
+    assert (caller.status, caller.body["error"]) == (503, "unavailable")
 
 
 def test_what_is_asked_by_get_goes_on_without_a_body(tmp_path):

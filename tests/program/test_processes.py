@@ -469,6 +469,24 @@ def test_a_signal_whoever_gets_it_finishes_what_is_in_hand(tmp_path, told, numbe
             assert sorted(number_of(call) for call in its.received(vendor=name)) == list(range(20))
 
 
+def test_an_owner_that_does_nothing_any_more_keeps_nobody_from_ending(tmp_path):
+    """A disk that hangs, for one: after the grace it is killed, and what was acknowledged goes out after the start."""
+    with stage(tmp_path, 'workers = 2\ngrace = "100ms"\n') as its:
+        its.fail(delay="2s", times=-1)
+        gateway = its.start()
+        family = gateway.family()
+        assert {send(gateway, number).status_code for number in range(5)} == {200}
+        os.kill(family["owner"], signal.SIGSTOP)
+        gateway.process.terminate()
+        assert gateway.process.wait(GUARD) == 1
+        assert not any(map(runs, family.values()))
+        assert [line["how"] for line in gateway.log() if line["event"] == "owner.ended"] == ["signal 9 (SIGKILL)"]
+        its.mend()
+        settled(its.start())
+        for name in VENDORS:
+            assert {number_of(call) for call in its.received(vendor=name)} == set(range(5))
+
+
 def test_a_second_signal_ends_all_at_once(tmp_path):
     with stage(tmp_path, 'workers = 2\ngrace = "60s"\n') as its:
         its.fail(delay="30s", times=-1)

@@ -21,6 +21,9 @@ AT_A_TIME = 100
 CONNECT_PATIENCE = 5.0
 """Seconds that a call waits for its turn, and for the owner to take its connection."""
 
+LOOK_PATIENCE = 5.0
+"""Seconds that the owner may take over what anybody may look at: one that asks for it again and again waits for less."""
+
 REPLY_PATIENCE = 60.0
 """Seconds that the owner may take over a reply beyond the longest that a probe takes."""
 
@@ -58,14 +61,18 @@ class Relay:
         path: the Unix socket that the other one listens at.
         body_timeout: seconds that a caller may take over its body.
         patience: seconds that the longest probe of a destination takes.
+        look_patience: seconds that the reply to a look may take.
 
     """
 
-    def __init__(self, path: str, *, body_timeout: float, patience: float) -> None:
+    def __init__(
+        self, path: str, *, body_timeout: float, patience: float, look_patience: float = LOOK_PATIENCE
+    ) -> None:
         limits = httpx.Limits(max_connections=AT_A_TIME, max_keepalive_connections=1)
         # The transport alone: a client adds headers of its own.
         self._transport = httpx.AsyncHTTPTransport(uds=path, limits=limits)
         self._timeout = httpx.Timeout(REPLY_PATIENCE + patience, connect=CONNECT_PATIENCE, pool=CONNECT_PATIENCE)
+        self._look_timeout = httpx.Timeout(look_patience, connect=CONNECT_PATIENCE, pool=CONNECT_PATIENCE)
         self._body_timeout = body_timeout
         self._deadlines = Deadlines()
 
@@ -79,11 +86,11 @@ class Relay:
         except Refused as refused:
             await _say(send, refused.status, refused.headers, refused.body)
             return
-        await self._pass_on(call, body, send)
+        await self._pass_on(call, body, self._timeout, send)
 
     async def look(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one call of anybody's: its body is not waited for, whatever its method."""
-        await self._pass_on(scope, b"", send)
+        await self._pass_on(scope, b"", self._look_timeout, send)
 
     async def close(self) -> None:
         """Let go of the connections."""
@@ -97,9 +104,9 @@ class Relay:
             words = f"The body did not arrive within {self._body_timeout:g} s."
             raise Refused(408, "timeout", words, CLOSE) from None
 
-    async def _pass_on(self, scope: Any, body: bytes, send: Send) -> None:
+    async def _pass_on(self, scope: Any, body: bytes, timeout: httpx.Timeout, send: Send) -> None:
         try:
-            reply = await self._ask(_request(scope, body, self._timeout))
+            reply = await self._ask(_request(scope, body, timeout))
         except Refused as refused:
             await _say(send, refused.status, refused.headers, refused.body)
             return

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from trackgate.model import Clock
 
 LATE = 2.0
-"""Seconds beyond ``server.grace`` after which a worker that still runs is killed."""
+"""Seconds beyond ``server.grace`` after which a worker, and then the owner, is killed that still runs."""
 
 DEAF = 1.0
 """Seconds that the workers are waited with until the owner says that we drain: it may be busy with its start."""
@@ -184,11 +184,15 @@ class Supervisor:
             self._heed(end)
 
     def _close(self) -> int:
-        """Have the owner close the outbox; its exit status."""
+        """Have the owner close the outbox, which the storage has the grace for once more; its exit status."""
         self._owner.tell(CLOSE)
+        end = time.monotonic() + self._config.server.grace + LATE
         try:
             while True:
-                self._heed()
+                self._heed(end)
+                if time.monotonic() >= end:
+                    self._owner.kill()
+                    end = float("inf")
         except OwnerEnded as ended:
             return ended.how
 
