@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import ssl
 import threading
@@ -17,16 +18,20 @@ import uvloop
 
 from trackgate.clients import pool
 from trackgate.clients.asyncio_engine import AsyncioClient
-from trackgate.clients.connection import MAX_HEAD, MOMENT
+from trackgate.clients.connection import MAX_HEAD, MOMENT, Connection
 from trackgate.clients.engine import Reading
 from trackgate.clock import SystemClock
 from trackgate.model import Call, Fault, Reply
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import Awaitable, Callable, Coroutine, Iterator
+
+    Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 GUARD = 20.0
+LARGE = 20_000_000
+"""Bytes of a body that no socket takes at once."""
 
 
 @pytest.fixture(params=[asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
@@ -78,6 +83,49 @@ def test_a_call_that_is_cancelled_as_its_reply_ends_leaves_no_connection_behind(
             with pytest.raises(asyncio.CancelledError):
                 await sending
             await server.gone.wait()
+            await calling.close()
+
+    run(test())
+
+
+@pytest.fixture
+def cancelled_as_it_connects(monkeypatch) -> Callable[[AsyncioClient, Call], Coroutine[Any, Any, None]]:
+    """Make a call that is cancelled at the moment at which its connection is there, before the call knows of it."""
+    made = Connection.connection_made
+
+    async def cancelled(calling: AsyncioClient, one: Call) -> None:
+        sending = asyncio.ensure_future(calling.send(one, GUARD))
+
+        def made_and_cancel(connection: Connection, transport: asyncio.BaseTransport) -> None:
+            made(connection, transport)
+            sending.cancel()
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Connection, "connection_made", made_and_cancel)
+            with pytest.raises(asyncio.CancelledError):
+                await sending
+
+    return cancelled
+
+
+def connections_left() -> int:
+    gc.collect()
+    return sum(isinstance(each, Connection) for each in gc.get_objects())
+
+
+def test_a_call_that_is_cancelled_as_it_connects_leaves_no_connection_behind(
+    run, hostile, says, cancelled_as_it_connects
+):
+    async def test() -> None:
+        async with hostile(says(OK)) as server:
+            calling = client()
+            before = connections_left()
+            for _ in range(3):
+                await cancelled_as_it_connects(calling, call(server.url))
+                await server.gone.wait()
+                server.gone.clear()
+            assert connections_left() == before
+            assert isinstance(await calling.send(call(server.url), 5.0), Reply)
             await calling.close()
 
     run(test())
@@ -184,6 +232,81 @@ def test_a_reply_that_comes_before_the_call_was_sent_is_the_last_on_its_connecti
     assert len(ended) == 2
 
 
+async def accepts_ahead_of_time(server: Answer) -> tuple[Reply | Fault, list[int]]:
+    """What a large call gets that is accepted as soon as its head is there, and the length of the body that came."""
+    lengths: list[int] = []
+    ended = asyncio.Event()
+
+    async def hasty(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        with suppress(ConnectionError, asyncio.IncompleteReadError):
+            writer.write(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n")
+            await server(reader, writer)
+            lengths.append(len(await reader.readexactly(LARGE)))
+        writer.close()
+        ended.set()
+
+    listening = await asyncio.start_server(hasty, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+    calling = client()
+    result = await calling.send(call(url, body=b"x" * LARGE), 5.0)
+    await ended.wait()
+    await calling.close()
+    listening.close()
+    return result, lengths
+
+
+def test_a_call_that_is_accepted_before_it_was_sent_still_goes_out_in_full(run):
+    async def reads_on(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0.1)  # so that the reply is there while the call waits to be sent
+
+    async def test() -> None:
+        result, lengths = await accepts_ahead_of_time(reads_on)
+        assert isinstance(result, Reply)
+        assert (result.status, result.complete) == (202, True)
+        assert lengths == [LARGE]
+
+    run(test())
+
+
+def test_a_call_that_is_accepted_before_it_was_sent_and_then_cut_off_is_not_accepted(run):
+    async def breaks(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0.1)
+        writer.transport.abort()
+        raise ConnectionError
+
+    async def test() -> None:
+        result, lengths = await accepts_ahead_of_time(breaks)
+        assert isinstance(result, Fault)
+        assert result.reason == "network"
+        assert not lengths
+
+    run(test())
+
+
+def test_a_call_that_is_accepted_and_never_read_is_not_accepted(run):
+    async def test() -> None:
+        over = asyncio.Event()
+
+        async def hasty(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\n\r\n")
+            await over.wait()
+            writer.close()
+
+        listening = await asyncio.start_server(hasty, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+        calling = client()
+        result = await calling.send(call(url, body=b"x" * LARGE), 0.3)
+        assert isinstance(result, Fault)
+        assert result.reason == "timeout"
+        over.set()
+        await calling.close()
+        listening.close()
+
+    run(test())
+
+
 def test_a_connection_that_the_upstream_says_it_will_close_is_not_used_again(run, hostile, says):
     async def test() -> None:
         async with hostile(says(OK.replace(b"\r\n", b"\r\nConnection: close\r\n", 1))) as server:
@@ -267,11 +390,31 @@ def test_interim_replies_without_end_are_a_protocol_fault(run, hostile, says):
 
 
 @pytest.mark.parametrize(
+    ("begun", "goes_on"),
+    [(b"2\r\nok\r\n0\r\n", b"X-T: v\r\n"), (b"2\r\nok\r\n0\r\nX-T: ", b"v"), (b"2;", b"x"), (b"", b"0")],
+    ids=["fields behind the body", "a field behind the body", "an extension", "a size"],
+)
+def test_what_frames_a_body_without_end_is_not_read_to_the_deadline(run, hostile, says, begun, goes_on):
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+    async def test() -> None:
+        async with hostile(says(head + begun, goes_on * 4096, then="repeat")) as server:
+            calling = client()
+            reply = await calling.send(call(server.url), 2 * GUARD)
+            await calling.close()
+        assert isinstance(reply, Reply)
+        assert (reply.status, reply.complete) == (200, False)
+
+    run(test())
+
+
+@pytest.mark.parametrize(
     ("path", "line"),
     [
         ("", "/"),
         ("/a/b?c=d%20e&f=g#fragment", "/a/b?c=d%20e&f=g"),
         ("?c=d", "/?c=d"),
+        ("//a//b", "//a//b"),
         ("/a b/sch\u00f6n", "/a%20b/sch%C3%B6n"),
         ("/a\r\nx-evil: 1", "/ax-evil:%201"),
     ],
@@ -335,6 +478,21 @@ class TestTls:
                 assert isinstance(reply, Reply)
                 assert (reply.status, reply.body, reply.complete) == (200, b"ok", True)
             await calling.close()
+            server.close()
+
+        run(test())
+
+    @pytest.mark.usefixtures("trusted")
+    def test_a_call_that_is_cancelled_as_it_connects_is_in_nobodys_way(self, run, secure, cancelled_as_it_connects):
+        """The event loop still had the socket: the next connection must not come to stand in its place."""
+
+        async def test() -> None:
+            server, port = await secure()
+            for _ in range(3):
+                calling = client()
+                await cancelled_as_it_connects(calling, call(f"https://localhost:{port}"))
+                assert isinstance(await calling.send(call(f"https://localhost:{port}"), 5.0), Reply)
+                await calling.close()
             server.close()
 
         run(test())

@@ -100,4 +100,4 @@ def test_whatever_comes_ends_the_call_and_no_connection_that_is_in_doubt_is_kept
     assert not kept
     said, kept = asyncio.run(exchange(pieces_of(REPLIES[name] + data, cuts)))
     assert isinstance(said, Reply)
-    assert not kept or not data
+    assert not kept or not data.strip(b"\r\n")  # an empty line begins no reply

@@ -75,7 +75,7 @@ def _place(url: str) -> tuple[Origin, str, str]:
     name = (parts.hostname or "").encode("idna").decode()
     port = parts.port or STANDARD_PORTS[parts.scheme]
     host = f"[{name}]" if ":" in name else name
-    target = quote(parts._replace(scheme="", netloc="", fragment="").geturl(), safe=AS_IT_IS)
+    target = quote(f"{parts.path}?{parts.query}" if parts.query else parts.path, safe=AS_IT_IS)
     return (
         Origin(name, port, parts.scheme == "https"),
         target if target.startswith("/") else f"/{target}",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from trackgate.clients.engine import Reading
 
 MAX_HEAD = 64 * 1024
-"""Bytes of a reply's head, with the interim replies before it, that are read."""
+"""Bytes of a reply beside its body that are read: its head, the interim replies before it, what frames its chunks."""
 
 MOMENT = 0.05
 """Seconds after a reply in which the next call goes out without a look at whether the upstream hung up meanwhile."""
@@ -27,6 +27,7 @@ MOMENT = 0.05
 NOT_HTTP = Fault("protocol", "what the upstream sent is not HTTP/1.1")
 TOO_LONG = Fault("protocol", f"the head of the reply is longer than the {MAX_HEAD} bytes that are read")
 HUNG_UP = Fault("network", "the upstream closed the connection without a reply")
+NOT_TAKEN = Fault("network", "the upstream accepted the call before it had the whole of it, and took no more")
 
 
 class Connection(asyncio.Protocol):
@@ -40,8 +41,10 @@ class Connection(asyncio.Protocol):
         """The reply that is awaited; ``None`` between calls."""
         self._answered: asyncio.Future[None] = self._loop.create_future()
         self._fields: list[tuple[str, str]] = []
-        self._head_size = 0
+        self._beside_body = 0
         self._in_body = False
+        self._premature = False  # the upstream accepted a call of which we had not sent all
+        self._rest_sent: asyncio.Future[None] | None = None
         self._persists = False  # as the head of the reply says
         self._kept = False  # its end has come, and the next call may be made
         self._idle_since = 0.0
@@ -59,13 +62,19 @@ class Connection(asyncio.Protocol):
             raise ExchangeError(HUNG_UP)
         self._reading = reading
         self._answered = self._loop.create_future()
-        self._head_size = 0
-        self._in_body = self._kept = False
+        self._beside_body = 0
+        self._in_body = self._premature = self._kept = False
         self._transport.write(request)
         kept = False
         try:
             await self._answered
+            if self._premature:
+                await self._send_rest()
             kept = self._kept
+        except BaseException:
+            if self._premature:
+                reading.take_back()
+            raise
         finally:
             self._reading = None
             self._idle_since = self._loop.time()
@@ -86,6 +95,15 @@ class Connection(asyncio.Protocol):
         """Hang up at once."""
         self._transport.abort()
 
+    async def _send_rest(self) -> None:
+        """Let a call that was accepted ahead of time go out in full: what we cut off, the upstream cannot have."""
+        if self not in self._open_ones:
+            raise ExchangeError(NOT_TAKEN)
+        self._transport.set_write_buffer_limits(0)
+        if self._transport.get_write_buffer_size():
+            self._rest_sent = self._loop.create_future()
+            await self._rest_sent
+
     def _has_news(self) -> bool:
         """Whether the socket has bytes, or an end, that the event loop has not come to."""
         looked_at = select.poll()
@@ -103,6 +121,7 @@ class Connection(asyncio.Protocol):
             self._kept = False
             self.close()  # nobody asked: it would be taken for the beginning of the next reply
             return
+        self._beside_body += len(data)
         try:
             with suppress(httptools.HttpParserUpgrade):
                 self._parser.feed_data(data)
@@ -110,14 +129,18 @@ class Connection(asyncio.Protocol):
             self._end(error.__context__ or error)
         except httptools.HttpParserError:
             self._end(ExchangeError(NOT_HTTP))
-        if not self._in_body:
-            self._head_size += len(data)
-            if self._head_size > MAX_HEAD:
-                self._end(ExchangeError(TOO_LONG))
+        if self._beside_body > MAX_HEAD:
+            self._end(ExchangeError(TOO_LONG))
+
+    def resume_writing(self) -> None:
+        if self._rest_sent is not None and not self._rest_sent.done():
+            self._rest_sent.set_result(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._kept = False
         self._open_ones.discard(self)
+        if self._rest_sent is not None and not self._rest_sent.done():
+            self._rest_sent.set_exception(ExchangeError(NOT_TAKEN))
         if self._reading is None:
             return
         if exc is None and self._in_body and not self._has_length():
@@ -146,19 +169,23 @@ class Connection(asyncio.Protocol):
         if self._reading is None or (100 <= status < 200 and status != 101):
             return
         self._in_body = True
-        self._persists = status >= 200 and self._parser.should_keep_alive()
+        unsent = self._transport.get_write_buffer_size() > 0
+        self._premature = unsent and 200 <= status < 300
+        # One that came before its call was sent is the last on its connection.
+        self._persists = status >= 200 and not unsent and self._parser.should_keep_alive()
         self._reading.begin(status, self._fields)
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body. What is longer than is read is not waited for."""
+        self._beside_body -= len(body)
         if self._reading is not None and not self._reading.feed(body):
             self._end()
 
     def on_message_complete(self) -> None:
-        """A reply is whole. One that came before its call was sent is the last on its connection."""
+        """A reply is whole."""
         if self._reading is not None and self._in_body:
             self._reading.finish()
-            self._kept = self._persists and not self._transport.get_write_buffer_size()
+            self._kept = self._persists
             self._end()
 
     def _has_length(self) -> bool:

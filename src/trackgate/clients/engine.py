@@ -69,6 +69,10 @@ class Reading:
         """The body came to its proper end."""
         self._complete = True
 
+    def take_back(self) -> None:
+        """What has come cannot be the reply to the whole call."""
+        self._head = None
+
     def reply(self) -> Reply | None:
         """What there is to show for it; ``None`` before the head has come."""
         if self._head is None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections import defaultdict
+from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -77,15 +79,19 @@ class Pool:
         try:
             found = await self._lookup.addresses(origin.host, origin.port)
             made = await start_connection(found, happy_eyeballs_delay=EYEBALLS)
+            connection = Connection(self._open)
             try:
-                _, connection = await asyncio.get_running_loop().create_connection(
-                    lambda: Connection(self._open),
+                await asyncio.get_running_loop().create_connection(
+                    lambda: connection,
                     sock=made,
                     ssl=trust() if origin.tls else None,
                     server_hostname=origin.host if origin.tls else None,
                 )
             except BaseException:
-                made.close()
+                self._open.discard(connection)  # where uvloop gives a connection up, it does not tell it
+                # Not closed: the event loop may still have it, and its number would soon be another connection's.
+                with suppress(OSError):
+                    made.shutdown(socket.SHUT_RDWR)
                 raise
         except (OSError, RuntimeError) as error:  # uvloop has its own ways to say that a socket cannot be connected
             said = words_of(error) if isinstance(error, OSError) else ""
