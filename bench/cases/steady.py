@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from bench.processes import GUARD
 from bench.stage import Stage
 from bench.table import Limit, Row, Series, Target
 from bench.window import passing
 
 TARGETS = {1: Target(least=4000), 4: Target(least=1500)}
 """By the number of destinations."""
+WARM_UP = 200
+"""Calls that a forwarder gets before it is measured: it is slow until all of its connections are open."""
 
 
 def destinations(stage: Stage) -> list[Row]:
@@ -54,6 +57,7 @@ def _beside_forwarder(stage: Stage, number: int) -> Row:
         stage.server("forwarder", "bench.forwarder", UPSTREAMS=urls) as other,
         stage.gateway(*names) as gateway,
     ):
+        stage.generate(other, stage.calls(), "--calls", WARM_UP, seconds=GUARD).result(GUARD)
         for _ in range(stage.options.rounds):
             theirs.append(stage.flat_out(other, stage.calls()) * number)
             ours.append(passing(stage, gateway, names, stage.calls()).rate * number)

@@ -22,7 +22,7 @@ CONNECT_PATIENCE = 5.0
 """Seconds that a call waits for its turn, and for the owner to take its connection."""
 
 LOOK_PATIENCE = 5.0
-"""Seconds that the owner may take over what anybody may look at: one that asks for it again and again waits for less."""
+"""Seconds that the owner may take over what anybody may look at: a probe that hears nothing for longer has given up."""
 
 REPLY_PATIENCE = 60.0
 """Seconds that the owner may take over a reply beyond the longest that a probe takes."""
@@ -104,9 +104,9 @@ class Relay:
             words = f"The body did not arrive within {self._body_timeout:g} s."
             raise Refused(408, "timeout", words, CLOSE) from None
 
-    async def _pass_on(self, scope: Any, body: bytes, timeout: httpx.Timeout, send: Send) -> None:
+    async def _pass_on(self, scope: Any, body: bytes, patience: httpx.Timeout, send: Send) -> None:
         try:
-            reply = await self._ask(_request(scope, body, timeout))
+            reply = await self._ask(_request(scope, body, patience))
         except Refused as refused:
             await _say(send, refused.status, refused.headers, refused.body)
             return
