@@ -66,7 +66,7 @@ class Gateway:
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         config = folder / "routes.toml"
-        config.write_text(_routes(data or folder / "data", destinations, vendor), encoding="utf-8")
+        config.write_text(routes(data or folder / "data", destinations, vendor), encoding="utf-8")
         start = time.monotonic()
         command = python("trackgate", "serve", "--config", config, "--workers", workers)
         self.process = Process(folder / "process", cores, command, environ)
@@ -133,7 +133,8 @@ def nowhere() -> tuple[socket.socket, str]:
     return bound, f"http://127.0.0.1:{bound.getsockname()[1]}"
 
 
-def _routes(data: Path, destinations: Mapping[str, str], vendor: str) -> str:
+def routes(data: Path, destinations: Mapping[str, str], vendor: str) -> str:
+    """The configuration: nothing is set but addresses, keys, sources, destinations (name -> url) and a route."""
     parts = [HEAD.format(data=data)]
     parts += [SOURCE.format(name=name, vendor=each, key=KEY) for name, each in SOURCES.items()]
     parts += [DESTINATION.format(name=name, vendor=vendor, url=url) for name, url in destinations.items()]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
+from bench.gateway import routes
 from bench.processes import ROOT
 from bench.stage import Stage
 from bench.table import Missing, Row, table
@@ -22,7 +24,9 @@ def written(facts: Sequence[str], rows: Mapping[str, Sequence[Row | Missing]], s
         "which is measured in the same rounds. One case alone: `.venv/bin/python -m bench --case CASE`."
     )
     commands = [f"- {who}: `{command}`" for who, command in stage.commands.items()]
-    return "\n".join([*facts, "", how, "", table(rows), "", "Started as (the last of each):", "", *commands])
+    config = routes(Path("data"), {"steady": "http://127.0.0.1:9000/steady"}, "userpilot")
+    started = ["Started as (the last of each):", "", *commands, "", "With a `routes.toml` like this:", ""]
+    return "\n".join([*facts, "", how, "", table(rows), "", *started, "```toml", config.rstrip(), "```"])
 
 
 def keep(text: str) -> None:

@@ -49,7 +49,7 @@ class Destination(Struct, frozen=True, kw_only=True):
     backlog: BacklogPolicy = BacklogPolicy()
     retry: RetryPolicy = RetryPolicy()
     lossy: Lossy = Lossy()
-    first: Target | None = None
+    at_start: Target | None = None
     """What ``target`` said at the program's start, where processes are started later that need it."""
 
     def target(self) -> Target:
@@ -64,7 +64,7 @@ class Destination(Struct, frozen=True, kw_only=True):
 
     def known_target(self) -> Target | None:
         """What it said at the program's start, for a process that starts when a secret file is gone."""
-        return self.first and replace(self.first, url=self.url)
+        return self.at_start and replace(self.at_start, url=self.url)
 
     def filters(self, event: Event) -> bool:
         """Whether its options ask not to be owed this event."""
@@ -98,7 +98,7 @@ class Config(Struct, frozen=True, kw_only=True):
             name: replace(source, keys=tuple(Secret(key.value()) for key in source.keys))
             for name, source in self.sources.items()
         }
-        destinations = {name: replace(one, first=one.target()) for name, one in self.destinations.items()}
+        destinations = {name: replace(one, at_start=one.target()) for name, one in self.destinations.items()}
         tokens = self.server.read_token, self.server.act_token
         read, act = (token and Secret(token.credential()) for token in tokens)
         server = replace(self.server, read_token=read, act_token=act)
