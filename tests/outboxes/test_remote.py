@@ -447,6 +447,11 @@ def test_a_worker_process_that_is_killed_loses_nothing(holds):
     holds(law)
 
 
+def test_a_worker_whose_way_to_the_owner_was_removed_says_what_to_do(tmp_path):
+    with pytest.raises(OutboxUnavailable, match=r"^s was removed from the data directory.*restart the gateway$"):
+        asyncio.run(RemoteOutbox.open(str(tmp_path / "s")))
+
+
 def test_what_cannot_be_said_to_a_worker_ends_its_connection_and_leaves_nobody_waiting(holds, monkeypatch):
     async def law(site):
         box = await site.reach()

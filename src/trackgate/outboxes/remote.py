@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from itertools import chain, count
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Never, Self
 
 import msgspec
@@ -60,11 +61,16 @@ class RemoteOutbox(Face):
 
         Raises:
             OSError: nobody listens there.
-            OutboxUnavailable: whoever listens there went away.
+            OutboxUnavailable: the socket was removed, or whoever listened there went away.
 
         """
         outbox = cls()
-        await outbox._loop.create_unix_connection(lambda: outbox._connection, path)
+        try:
+            await outbox._loop.create_unix_connection(lambda: outbox._connection, path)
+        except FileNotFoundError:
+            name = Path(path).name
+            message = f"{name} was removed from the data directory, and nothing replaces it: restart the gateway"
+            raise OutboxUnavailable(message) from None
         try:
             await outbox._welcome
         except BaseException:
