@@ -12,6 +12,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -33,10 +34,14 @@ from tests.program.running import (
     stage,
     until,
 )
+from trackgate.app.child import MISSED
 from trackgate.app.owner import PATHS
 from trackgate.app.relay import AT_A_TIME
 from trackgate.cli import main
 from trackgate.outboxes.sqlite_lock import own
+
+BEATS_MISSED = 0.25 * MISSED
+"""Seconds after which an impatient gateway takes one for stuck."""
 
 NO_TLS = ssl.create_default_context()
 """Made once: it takes longer than a call."""
@@ -375,6 +380,58 @@ def status(its):
     said = CliRunner().invoke(main, ["status", "--config", str(its.config)])
     assert said.exit_code == 0, said.output
     return said.output
+
+
+class Impatient(Process):
+    """A gateway that misses one that is stuck within seconds."""
+
+    module = "tests.program.impatient"
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        super().__init__(folder, *arguments, PYTHONPATH=str(ROOT))
+
+
+def told_of_stuck(gateway):
+    return [line["process"] for line in gateway.log() if line["event"] == "process.stuck"]
+
+
+def test_a_worker_that_is_stuck_is_replaced_and_what_it_had_in_hand_goes_out(tmp_path):
+    with stage(tmp_path, "workers = 2\n") as its:
+        gateway = its.start(Impatient)
+        family = gateway.family()
+        os.kill(family["worker-0"], signal.SIGSTOP)
+        until(lambda: gateway.family().get("worker-0", family["worker-0"]) != family["worker-0"])
+        assert told_of_stuck(gateway) == ["worker-0"]
+        assert {send(gateway, number).status_code for number in range(10)} == {200}
+        settled(gateway)
+        assert gateway.family().items() >= {(name, family[name]) for name in ("supervisor", "owner", "worker-1")}
+        assert gateway.stop() == 0
+
+
+def test_an_owner_that_is_stuck_ends_the_program_for_somebody_to_start_it_again(tmp_path):
+    with stage(tmp_path, "workers = 2\n") as its:
+        gateway = its.start(Impatient)
+        family = gateway.family()
+        os.kill(family["owner"], signal.SIGSTOP)
+        assert gateway.process.wait(GUARD) == 1
+        assert told_of_stuck(gateway) == ["owner"]
+        until(lambda: not any(map(runs, family.values())))
+
+
+def test_where_all_of_them_slept_nobody_is_stuck(tmp_path):
+    """A container that is paused, or a machine that is."""
+    with stage(tmp_path, "workers = 2\n") as its:
+        gateway = its.start(Impatient)
+        family = gateway.family()
+        for pid in family.values():
+            os.kill(pid, signal.SIGSTOP)
+        time.sleep(1.2 * BEATS_MISSED)
+        for pid in family.values():
+            os.kill(pid, signal.SIGCONT)
+        assert send(gateway, 1).status_code == 200
+        time.sleep(1.2 * BEATS_MISSED)
+        assert (told_of_stuck(gateway), gateway.family()) == ([], family)
+        assert gateway.stop() == 0
 
 
 KILLED_OWNER = """

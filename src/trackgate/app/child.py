@@ -39,6 +39,12 @@ CLOSE = "close"
 """To the owner: nobody is left who works on the outbox."""
 STOP = "stop"
 """A child says: it was sent a SIGTERM, and what that ends is the program."""
+ALIVE = "alive"
+"""A child says every ``BEAT`` seconds: its event loop turns."""
+
+BEAT = 5.0
+MISSED = 12
+"""A child that has said ``ALIVE`` once, and then nothing for so many beats, is taken for stuck."""
 
 
 class Child:
@@ -55,7 +61,9 @@ class Child:
     """
 
     def __init__(self, name: str, main: Callable[[Parent], int], siblings: Iterable[Child]) -> None:
+        self.name = name
         self.buried = False
+        self._missed: int | None = None  # beats; nothing is missed before the first
         self._channel, theirs = socket.socketpair()
         self._unread = b""
         # A signal that came between the fork and the child's own handling would be heard twice.
@@ -92,7 +100,17 @@ class Child:
         if not said:
             return None
         *lines, self._unread = (self._unread + said).split(b"\n")
-        return [line.decode() for line in lines]
+        words = [line.decode() for line in lines]
+        if ALIVE in words:
+            self._missed = 0
+        return [word for word in words if word != ALIVE]
+
+    def is_stuck(self) -> bool:
+        """Whether it has missed too many beats; to be asked once a beat, so that who sleeps itself blames nobody."""
+        if self._missed is None:
+            return False
+        self._missed += 1
+        return self._missed > MISSED
 
     def kill(self) -> None:
         """End it at once; it has still to be buried."""
@@ -119,6 +137,12 @@ class Parent:
         """Say something to it."""
         with suppress(OSError):
             self._channel.sendall(f"{word}\n".encode())
+
+    def beat(self) -> None:
+        """Say from now on that the running event loop turns: where it does not any more, this process is killed."""
+        with suppress(OSError):  # a parent that has stopped is not waited for
+            self._channel.send(f"{ALIVE}\n".encode(), socket.MSG_DONTWAIT)
+        asyncio.get_running_loop().call_later(BEAT, self.beat)
 
     def listen(self, heed: Callable[[str], None]) -> None:
         """Have ``heed`` hear each word, on the running event loop; end when the parent does, whatever the loop does."""

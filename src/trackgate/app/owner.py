@@ -96,6 +96,7 @@ class Owner:
             damage = asyncio.create_task(keeper.outbox.until_damaged())
             stack.callback(damage.cancel)
             parent.tell(f"{OPEN} {sandbox_at or ''}")
+            parent.beat()
             ended = await until_one_ends(closing, [damage])
         if ended:
             raise PartEnded from ended[0].exception()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from trackgate import data
 from trackgate.app import owner, worker
-from trackgate.app.child import CLOSE, DRAIN, DRAINING, ENDED, LISTENING, OPEN, READY, STOP, Child
+from trackgate.app.child import BEAT, CLOSE, DRAIN, DRAINING, ENDED, LISTENING, OPEN, READY, STOP, Child
 from trackgate.app.lifetime import FAILED, logging
 from trackgate.app.post import Post
 from trackgate.app.supervisor_log import SupervisorLog
@@ -71,6 +71,7 @@ class Supervisor:
         self._log = SupervisorLog(config, clock)
         self._sandbox_at: str | None = None
         self._posts = [Post(number) for number in range(config.server.workers)]
+        self._next_look = time.monotonic() + BEAT
         self._opened = False
         self._listener: socket.socket | None = None
         self._draining = False
@@ -217,10 +218,9 @@ class Supervisor:
         """
         self._fill_posts()
         vacant = [post.again_at for post in self._posts if post.child is None and self._hiring]
-        seconds = min([end, *vacant]) - time.monotonic()
-        timeout = None if seconds == float("inf") else max(seconds, 0.0)
+        seconds = min([end, self._next_look, *vacant]) - time.monotonic()
         waited_for: list[socket.socket | Child] = [self._wakeup, *self._children()]
-        readable, _, _ = select.select(waited_for, [], [], timeout)
+        readable, _, _ = select.select(waited_for, [], [], max(seconds, 0.0))
         if self._wakeup in readable:
             self._heed_signal(self._wakeup.recv(1)[0])
         if self._owner in readable:
@@ -228,6 +228,18 @@ class Supervisor:
         for post in self._posts:
             if post.child is not None and post.child in readable:
                 self._hear_worker(post, post.child)
+        if time.monotonic() >= self._next_look:
+            self._next_look = time.monotonic() + BEAT
+            self._end_who_is_stuck()
+
+    def _end_who_is_stuck(self) -> None:
+        """Whose event loop turns no more: what it has in hand goes out again, from another one or after a start."""
+        if self._draining:
+            return  # the grace bounds how long anybody may take
+        for each in self._children():
+            if each.is_stuck():
+                self._log.stuck(each)
+                each.kill()
 
     def _heed_signal(self, number: int) -> None:
         first, self._signalled = not self._signalled, True

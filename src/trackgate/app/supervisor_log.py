@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from click import echo
 
+from trackgate.app.child import BEAT, MISSED
 from trackgate.app.lifetime import logging
 
 if TYPE_CHECKING:
@@ -40,6 +41,12 @@ class SupervisorLog:
     def owner_ended(self, how: int) -> None:
         """The program ends with it; ``how`` is its exit status, negative for a signal."""
         self.tell("error", "owner.ended", how=_in_words(how), advice="start the gateway again")
+
+    def stuck(self, child: Child) -> None:
+        """It is killed."""
+        seconds = round(BEAT * MISSED)
+        advice = "it is killed; if this comes again, see whether the machine has memory and processors enough"
+        self.tell("error", "process.stuck", process=child.name, pid=child.pid, seconds=seconds, advice=advice)
 
     def worker_ended(self, post: Post, child: Child, how: int, *, draining: bool) -> None:
         """Its place is vacant; ``how`` is its exit status, negative for a signal."""

@@ -116,6 +116,7 @@ class Worker:
             web = Server(app, station.bounds(), server.grace * SHARE_OF_GRACE)
             serving = asyncio.create_task(web.serve(sockets=[listener]))
             parent.tell(LISTENING)
+            parent.beat()
             ended = await until_one_ends(draining, [serving, lost, *delivering])
             web.stop()
             await asyncio.wait([serving])
