@@ -34,7 +34,7 @@ FAILED = 1
     "--seconds", type=click.FloatRange(0.1, 60.0), default=2.0, show_default=True, help="Of each measuring window."
 )
 @click.option(
-    "--rest", type=click.FloatRange(0.1), default=20.0, show_default=True, help="Seconds of the window at rest."
+    "--rest", type=click.FloatRange(0.1), default=10.0, show_default=True, help="Seconds of the window at rest."
 )
 @click.option(
     "--waiting", type=click.IntRange(1), default=1_000_000, show_default=True, help="Events of the large backlog."

@@ -37,7 +37,7 @@ class Options(Struct, frozen=True, kw_only=True):
     rounds: int = 5
     seconds: float = 2.0
     """Of each measuring window."""
-    rest: float = 20.0
+    rest: float = 10.0
     """Seconds of the window at rest."""
     users: int = 10_000
     waiting: int = 1_000_000

@@ -20,9 +20,9 @@ CASES: Mapping[str, Case] = {
     "idle": latency.idle,
     "rest": rest.rest,
     "workers": workers.workers,
-    "sick": sick.sick,
-    "properties": properties.properties,
     "start": backlog.start,
     "backlog": backlog.cost,
     "drain": backlog.drain,
+    "sick": sick.sick,
+    "properties": properties.properties,
 }

@@ -19,8 +19,11 @@ def destinations(stage: Stage) -> list[Row]:
     peaks = []
     for number in stage.options.fans:
         names = tuple(f"steady-{number}-{each}" for each in range(number))
+        seconds = stage.options.seconds if number in TARGETS else stage.options.seconds / 2
         with stage.gateway(*names) as gateway:
-            windows = [passing(stage, gateway, names, stage.calls()) for _ in range(stage.options.rounds)]
+            windows = [
+                passing(stage, gateway, names, stage.calls(), seconds=seconds) for _ in range(stage.options.rounds)
+            ]
             peaks.append(gateway.process.peak())
         rates = Series.of([window.rate for window in windows])
         if number == 1:
