@@ -43,7 +43,7 @@ async def forward(data: Track, state: State) -> Response[None]:
 @asynccontextmanager
 async def upstream(app: Litestar) -> AsyncIterator[None]:
     """One client for as long as the application lives."""
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
         app.state.client = client
         app.state.upstreams = os.environ["UPSTREAMS"].split()
         yield

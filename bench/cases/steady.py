@@ -9,6 +9,8 @@ from bench.window import passing
 
 TARGETS = {1: Target(least=4000), 4: Target(least=1500)}
 """By the number of destinations."""
+FORWARDED = 16
+"""Connections that a forwarder gets its calls on: it is busy with so many, and with more they wait for its client's."""
 WARM_UP = 200
 """Calls that a forwarder gets before it is measured: it is slow until all of its connections are open."""
 
@@ -60,9 +62,11 @@ def _beside_forwarder(stage: Stage, number: int) -> Row:
         stage.server("forwarder", "bench.forwarder", UPSTREAMS=urls) as other,
         stage.gateway(*names) as gateway,
     ):
-        stage.generate(other, stage.calls(), "--calls", WARM_UP, seconds=GUARD).result(GUARD)
+        stage.generate(other, stage.calls(), "--connections", FORWARDED, "--calls", WARM_UP, seconds=GUARD).result(
+            GUARD
+        )
         for _ in range(stage.options.rounds):
-            theirs.append(stage.flat_out(other, stage.calls()) * number)
+            theirs.append(stage.flat_out(other, stage.calls(), callers=FORWARDED) * number)
             ours.append(passing(stage, gateway, names, stage.calls()).rate * number)
     return Row(
         what=f"in = out, {counted(number)}, beside a plain forwarder",
