@@ -55,6 +55,7 @@ def described(cores: Cores, work: Path) -> list[str]:
     load = os.getloadavg()[0]
     busy = " **(busy with other work: these figures are disturbed)**" if load > BUSY * (os.cpu_count() or 1) else ""
     packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    sqlite = f"SQLite {apsw.sqlite_lib_version()}"
     kind = file_system(work)
     free = " **(in memory, where an fsync costs nothing: these figures flatter)**" if kind in IN_MEMORY else ""
     hardware = f"{_processor()}, {os.cpu_count()} cores, Linux {platform.release()}; data on {kind}{free}"
@@ -62,7 +63,7 @@ def described(cores: Cores, work: Path) -> list[str]:
         f"- Measured {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, commit {_commit()}.",
         f"- {hardware}; load average before the run {load:.2f}{busy}.",
         f"- Cores: {cores.shown()}.",
-        f"- Python {platform.python_version()}, {packages}, SQLite {_sqlite()}, {wrk_version() or 'no wrk'}.",
+        f"- Python {platform.python_version()}, {packages}, {sqlite}, {wrk_version() or 'no wrk'}.",
     ]
 
 
@@ -86,10 +87,6 @@ def _processor() -> str:
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.machine()
-
-
-def _sqlite() -> str:
-    return apsw.sqlite_lib_version()
 
 
 def _commit() -> str:

@@ -21,8 +21,8 @@ def singly(stage: Stage) -> list[Row]:
         rates: list[tuple[float, float, float]] = []
         ours = []
         for _ in range(stage.options.rounds):
-            bare_rates = (stage.flat_out(bare, stage.calls()), stage.flat_out(bare, stage.calls(), wrk=False))
-            rates.append((*bare_rates, stage.flat_out(litestar, stage.calls())))
+            as_usual, by_ourselves = (stage.flat_out(bare, stage.calls(), wrk=wrk) for wrk in (True, False))
+            rates.append((as_usual, by_ourselves, stage.flat_out(litestar, stage.calls())))
             ours.append(accepting(stage, gateway))
     bares, by_own_generator, litestars = (Series.of(series) for series in zip(*rates, strict=True))
     accepts = Series.of([window.rate for window in ours])
@@ -42,19 +42,21 @@ def singly(stage: Stage) -> list[Row]:
             series=Series.of([window.cost for window in ours]),
             unit="µs an event",
         ),
-        Row(
-            what="the load generator is not the bottleneck: bare ASGI under the same load",
-            series=bares,
-            unit="calls/s",
-            limit=Limit("our accepts", accepts),
-            target=Target(ratio=HEADROOM),
-        ),
-        Row(
-            what="nor is the generator of our own, which in = out and the latencies take: bare ASGI under its load",
-            series=by_own_generator,
-            unit="calls/s",
-            limit=Limit("our accepts", accepts),
-            target=Target(ratio=HEADROOM),
+        *(
+            Row(
+                what=what,
+                series=bare_rates,
+                unit="calls/s",
+                limit=Limit("our accepts", accepts),
+                target=Target(ratio=HEADROOM),
+            )
+            for what, bare_rates in (
+                ("the load generator is not the bottleneck: bare ASGI under the same load", bares),
+                (
+                    "nor is the generator of our own, which in = out and the latencies take: bare ASGI under its load",
+                    by_own_generator,
+                ),
+            )
         ),
     ]
 
