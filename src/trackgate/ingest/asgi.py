@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
 
 import msgspec
 from msgspec.structs import replace
@@ -68,7 +67,7 @@ class Edge:
         """Answer one call."""
         start = self._clock.monotonic()
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        path = unquote(scope["raw_path"].decode("latin-1"))  # the mount takes the first slash off `path`
+        path = scope["path"]
         if scope["method"] == "OPTIONS" and "origin" in headers:
             await _write(send, self._preflight(path, headers))
             return
