@@ -34,7 +34,7 @@ def health(**known):
 
 
 def moment(seconds=0.0, dice=1.0):
-    return Moment(NOON + timedelta(seconds=seconds), seconds, dice)
+    return Moment(NOON, seconds, dice)
 
 
 def after(outcomes, state=None, at=1.0, **known):

@@ -130,6 +130,38 @@ def test_a_body_that_ends_after_its_reply_leaves_the_connection_open():
     assert said.count(b"HTTP/1.1 401") == 2
 
 
+@pytest.mark.parametrize("app", [echo, turn_away])
+@pytest.mark.parametrize("calls", [1, 2])
+def test_a_connection_with_no_more_calls_is_closed_after_a_while(app, calls, monkeypatch):
+    """Whether its last reply came before the end of its body (which is turned away unread) or after it."""
+    monkeypatch.setattr("trackgate.server.KEEP_ALIVE", 0.1)
+    said = talk(*[CALL % b""] * calls, app=app)
+    assert said.count(b"HTTP/1.1 ") == calls
+
+
+def test_between_two_calls_a_connection_may_rest_for_longer_than_headers_may_take():
+    async def main():
+        async with serving(header_timeout=0.05) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            for _ in range(2):
+                writer.write(CALL % b"")
+                await asyncio.wait_for(reader.readuntil(b"\r\n\r\n5"), GUARD)
+                await asyncio.sleep(0.2)
+            writer.write(CALL % CLOSE)
+            said = await asyncio.wait_for(reader.read(), GUARD)
+            writer.close()
+            return said
+
+    assert asyncio.run(main()).startswith(b"HTTP/1.1 200")
+
+
+def test_a_head_that_began_while_the_call_before_it_was_answered_may_not_dawdle(monkeypatch):
+    monkeypatch.setattr("trackgate.server.KEEP_ALIVE", GUARD)
+    said = talk(CALL % b"" + b"POST / HTTP/1.1\r\nhost:", header_timeout=0.05)
+    assert said.count(b"HTTP/1.1 200") == 1
+    assert b"HTTP/1.1 408" in said
+
+
 def test_headers_that_dawdle_are_refused():
     assert talk(b"POST / HTTP/1.1\r\nhost:", header_timeout=0.05).startswith(b"HTTP/1.1 408")
 

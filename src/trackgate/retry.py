@@ -85,11 +85,19 @@ class Health(Struct, frozen=True, kw_only=True):
 
 
 class Moment(Struct, frozen=True):
-    """Now, by both clocks, and a throw of the dice in [0, 1)."""
+    """Now, by the monotonic clock, and a throw of the dice in [0, 1).
 
-    wall: datetime
+    ``origin`` is the wall-clock time at which the monotonic clock stood at 0.
+    """
+
+    origin: datetime
     monotonic: float
     dice: float
+
+    @property
+    def wall(self) -> datetime:
+        """Now, by the wall clock: worked out where it is asked for, which no delivery does that succeeds."""
+        return self.origin + timedelta(seconds=self.monotonic)
 
 
 class Verdict(Struct, frozen=True):

@@ -168,6 +168,7 @@ def _is_name(name: str) -> bool:
     return _NAME.fullmatch(name) is not None
 
 
+@lru_cache
 def _is_value(value: str) -> bool:
     # Most are, and are found out so in a third of the time: no call goes out that was not looked at.
     if value.isascii() and value.isprintable() and value[:1] != " " != value[-1:]:

@@ -29,15 +29,19 @@ class HeldTimer:
     def __init__(self, clock: Clock, longest: float) -> None:
         self._clock = clock
         self._longest = longest
-        self._start = clock.now()
-        self._started = clock.monotonic()
+        self._origin = clock.now() - timedelta(seconds=clock.monotonic())
         self._due: datetime | None = None
         self._due_at = NEVER
         self.stale = True
 
+    @property
+    def origin(self) -> datetime:
+        """The wall-clock time at which the monotonic clock stood at 0."""
+        return self._origin
+
     def now(self) -> datetime:
         """Wall-clock time that never jumps."""
-        return self._start + timedelta(seconds=self._clock.monotonic() - self._started)
+        return self._origin + timedelta(seconds=self._clock.monotonic())
 
     def seconds(self) -> float:
         """Until the next held delivery is due; infinite where none waits for a time."""
@@ -62,6 +66,6 @@ class HeldTimer:
         else:
             wait = (self._due - self.now()).total_seconds()
             if wait > self._longest:
-                self._start += timedelta(seconds=wait - self._longest)
+                self._origin += timedelta(seconds=wait - self._longest)
                 wait = self._longest
             self._due_at = self._clock.monotonic() + max(wait, 0.0)

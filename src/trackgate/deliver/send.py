@@ -104,6 +104,8 @@ class Sender:
 
 def _from_step(calls: tuple[Call, ...], step: str | None) -> tuple[Call, ...]:
     """The calls from ``step`` on; all of them where a changed configuration knows no such step."""
+    if step is None:
+        return calls
     steps = [call.step for call in calls]
     return calls[steps.index(step) :] if step in steps else calls
 

@@ -26,6 +26,9 @@ LIVE_WINDOW = 64
 RECENT = timedelta(seconds=5)
 """What was received so short a time ago is live, wherever it comes from."""
 
+RECENT_STEP = 0.1
+"""Seconds for which "a short time ago" is not worked out anew: it would be for each delivery."""
+
 WINDOW_BYTES = 8 * 2**20
 """Bytes of events in memory at which no more are taken; live ones still are up to twice as many."""
 
@@ -48,12 +51,17 @@ class Window:
         self._name = name
         self._outbox = outbox
         self._settle = settle
+        self._clock = clock
+        self._recent_until = 0.0
         self._overtaken: set[Key] | None = None
         """The lanes that came to be held since we asked the outbox; ``None`` while nothing is asked."""
 
     def start(self, *, fresh: bool = False) -> Delivery | None:
         """Hand out the next that may go, as ``Lanes.start`` does."""
-        self.lanes.live_since = self.timer.now() - RECENT
+        now = self._clock.monotonic()
+        if now >= self._recent_until:
+            self._recent_until = now + RECENT_STEP
+            self.lanes.live_since = self.timer.now() - RECENT
         return self.lanes.start(fresh=fresh)
 
     def wants(self) -> bool:

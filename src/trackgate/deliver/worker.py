@@ -118,7 +118,7 @@ class Worker:
         self._health = at_start(standing, self._plan.concurrency, self._moment())
         while not self._stopping:
             self._news.clear()
-            seconds = min(await self._look(), self._launch())
+            seconds = min(await self._look(), self._launch(self._clock.monotonic()))
             with suppress(TimeoutError), self._deadlines.within(max(seconds, SHORTEST)):
                 await self._news.wait()
         self._ended.set()
@@ -190,25 +190,27 @@ class Worker:
 
     # --- sending ----------------------------------------------------------------------------------------------
 
-    def _launch(self) -> float:
-        """Start as many deliveries as may be; the seconds until the rate allows more."""
-        if not self._flows():
+    def _launch(self, now: float) -> float:
+        """Start as many deliveries as may be; the seconds until the rate allows more.
+
+        ``now`` is one for all: between two looks at the clock a wait can end.
+        """
+        if not self._flows(now):
             return IDLE
-        now = self._clock.monotonic()  # one for all: between two looks at the clock a wait can end
         while (delivery := self._next(now)) is not None:
             self._open_slot(delivery)
         if self._window.wants() and not self._in_vain:
             self._news.set()
         return self._pace.wait(now) or IDLE
 
-    def _flows(self) -> bool:
-        return self._health.up and not self._stopping and self._health.paused_until <= self._clock.monotonic()
+    def _flows(self, now: float) -> bool:
+        return self._health.up and not self._stopping and self._health.paused_until <= now
 
     def _next(self, now: float) -> Delivery | None:
         """Hand out the next delivery, if its call may start now."""
         if self._calls >= self._health.slots or self._window.lanes.busy >= CARRIED * self._plan.concurrency:
             return None
-        return self._start() if self._flows() and self._pace.wait(now) <= 0 else None
+        return self._start() if self._flows(now) and self._pace.wait(now) <= 0 else None
 
     def _start(self, *, fresh: bool = False) -> Delivery | None:
         delivery = None if self._stopping else self._window.start(fresh=fresh)
@@ -234,8 +236,9 @@ class Worker:
                 raise
             finally:
                 self._calls -= 1
-            delivery = self._next(self._clock.monotonic())
-            if self._launch() < IDLE:
+            now = self._clock.monotonic()
+            delivery = self._next(now)
+            if self._launch(now) < IDLE:
                 self._news.set()
 
     async def _try(self, delivery: Delivery) -> Tried:
@@ -281,11 +284,12 @@ class Worker:
             for one in settlements:
                 self._window.lanes.release(one.delivery)
             self._probed.set()
-            if self._launch() < IDLE or timer.stale or timer.seconds() <= 0 or not self._health.up:
+            launched = self._launch(self._clock.monotonic())
+            if launched < IDLE or timer.stale or timer.seconds() <= 0 or not self._health.up:
                 self._news.set()
 
     def _moment(self) -> Moment:
-        return Moment(self._window.timer.now(), self._clock.monotonic(), random.random())  # noqa: S311 - jitter, no secret
+        return Moment(self._window.timer.origin, self._clock.monotonic(), random.random())  # noqa: S311 - jitter, no secret
 
 
 async def _end(tasks: Collection[asyncio.Task[Any]], grace: float) -> None:

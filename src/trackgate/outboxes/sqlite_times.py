@@ -9,7 +9,8 @@ from trackgate.model import EPOCH
 
 def micros(moment: datetime) -> int:
     """Whole microseconds since 1970."""
-    return (moment - EPOCH) // timedelta(microseconds=1)
+    passed = moment - EPOCH  # taken apart by hand: divided by a microsecond it takes three times as long
+    return (passed.days * 86_400 + passed.seconds) * 1_000_000 + passed.microseconds
 
 
 def moment(at: int) -> datetime:
