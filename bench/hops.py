@@ -60,11 +60,11 @@ PLACES = (
     ("HTTP client", ("trackgate/clients/",)),
     ("lanes, slots, verdict", ("trackgate/deliver/", "trackgate/lanes.py", "trackgate/retry.py")),
     ("clock and deadlines", ("trackgate/clock.py", "trackgate/deadlines.py")),
-    ("SQLite, and the values for it", ("outboxes/sqlite_database.py", "outboxes/sqlite_rows.py")),
-    ("new events", ("outboxes/sqlite_append.py",)),
-    ("what is handed out", ("outboxes/sqlite_take.py", "outboxes/sqlite_live.py", "outboxes/sqlite_tail.py")),
-    ("what comes back", ("outboxes/sqlite_settle.py",)),
-    ("the outbox's thread and its books", ("sqlite_writer.py", "sqlite_transaction.py", "sqlite_books.py")),
+    ("SQLite, and the values for it", ("outboxes/sqlite/database.py", "outboxes/sqlite/rows.py")),
+    ("new events", ("outboxes/sqlite/append.py",)),
+    ("what is handed out", ("outboxes/sqlite/take.py", "outboxes/sqlite/live.py", "outboxes/sqlite/tail.py")),
+    ("what comes back", ("outboxes/sqlite/settle.py",)),
+    ("the outbox's thread and its books", ("sqlite/writer.py", "sqlite/transaction.py", "sqlite/books.py")),
     ("to the outbox and back", ("outboxes/",)),
 )
 """Hop -> parts of the paths of the files that belong to it; the first that fits counts."""

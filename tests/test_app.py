@@ -19,7 +19,7 @@ from trackgate.app.station import Station
 from trackgate.clock import SystemClock
 from trackgate.config import Config, Server, load
 from trackgate.data import LARGEST_BACKLOG, backlog_limit
-from trackgate.deliver.worker import Worker
+from trackgate.deliver.dispatcher import Dispatcher
 from trackgate.units import Duration
 from trackgate.vendor import Target
 
@@ -64,7 +64,7 @@ def test_a_part_that_ends_by_itself_ends_the_program_after_a_drain(tmp_path, mon
         await asyncio.sleep(0.01)
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(Worker, "run", ends)
+    monkeypatch.setattr(Dispatcher, "run", ends)
     text = (Path(__file__).parent.parent / "routes.toml").read_text(encoding="utf-8")
     (tmp_path / "routes.toml").write_text(text, encoding="utf-8")
     overrides = {"listen": "127.0.0.1:0", "data": str(tmp_path / "data"), "grace": "200ms"}

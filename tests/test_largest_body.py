@@ -13,9 +13,10 @@ from trackgate import vendors
 from trackgate.config.tables import LARGEST_BODY
 from trackgate.model import Call, Problem, Receipt
 from trackgate.outbox import Dedupe, Entry
-from trackgate.outboxes import remote, remote_frames
-from trackgate.outboxes.remote_frames import frame
-from trackgate.outboxes.sqlite_jobs import Append, ready
+from trackgate.outboxes.jobs import Append, ready
+from trackgate.outboxes.remote import frames as remote_frames
+from trackgate.outboxes.remote import outbox as remote
+from trackgate.outboxes.remote.frames import frame
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

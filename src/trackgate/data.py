@@ -6,10 +6,10 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trackgate.outboxes.sqlite import SqliteOutbox
-from trackgate.outboxes.sqlite_database import FILE
-from trackgate.outboxes.sqlite_limits import Limits
-from trackgate.outboxes.sqlite_room import FILE as BALLAST
+from trackgate.outboxes.sqlite.database import FILE
+from trackgate.outboxes.sqlite.limits import Limits
+from trackgate.outboxes.sqlite.outbox import SqliteOutbox
+from trackgate.outboxes.sqlite.room import FILE as BALLAST
 
 if TYPE_CHECKING:
     from collections.abc import Callable

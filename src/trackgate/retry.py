@@ -1,6 +1,6 @@
 """When to try again, and how a destination stands: arithmetic over values, told the time and the dice.
 
-``judge`` takes one outcome and says what becomes of the delivery and of the destination. The worker only obeys.
+``judge`` takes one outcome and says what becomes of the delivery and of the destination. The dispatcher only obeys.
 
 How a destination stands:
 
@@ -60,7 +60,7 @@ class RetryPolicy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class Health(Struct, frozen=True, kw_only=True):
-    """A destination as its worker sees it. Times are monotonic seconds but for ``standing.since``."""
+    """A destination as its dispatcher sees it. Times are monotonic seconds but for ``standing.since``."""
 
     standing: Standing
     limit: int

@@ -194,7 +194,6 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """What uvicorn does then, but for its timer: a new one for each reply took a twentieth of an event's time."""
-        self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
         self.flow.resume_reading()

@@ -25,7 +25,7 @@ from trackgate.cli import main
 from trackgate.cli.status import _backlog
 from trackgate.operate.tally import of_destination
 from trackgate.outbox import DestinationTally
-from trackgate.outboxes.sqlite_lock import own
+from trackgate.outboxes.sqlite.lock import own
 
 BEARER = {"authorization": "Bearer in-appizer"}
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-from tests.deliver.test_worker import HOUR, OK, always, numbered, run, status
+from tests.deliver.test_dispatcher import HOUR, OK, always, numbered, run, status
 from tests.faults import world
 from tests.simulated import simulate
-from trackgate.deliver.worker import CARRIED
+from trackgate.deliver.dispatcher import CARRIED
 from trackgate.outbox import Done, Held
 
 CONCURRENCY = 4
@@ -38,11 +38,11 @@ class Stalling:
 
 def test_while_a_commit_stalls_calls_go_on_up_to_a_bound_and_no_further(tmp_path):
     async def main(it):
-        stalling = Stalling(it.worker._settler)
+        stalling = Stalling(it.dispatcher._settler)
         await it.put(*[f"u{n}" for n in range(60)])
         await asyncio.sleep(HOUR)
         stalled = len(it.upstream.calls)
-        assert (it.worker.in_flight, it.tally().delivered) == (0, 0)
+        assert (it.dispatcher.in_flight, it.tally().delivered) == (0, 0)
         stalling.go.set()
         await it.until(lambda: it.tally().delivered == 60)
         return stalled, it.upstream.taken()
@@ -54,7 +54,7 @@ def test_while_a_commit_stalls_calls_go_on_up_to_a_bound_and_no_further(tmp_path
 
 def test_a_lane_is_busy_until_what_was_answered_is_recorded(tmp_path):
     async def main(it):
-        stalling = Stalling(it.worker._settler)
+        stalling = Stalling(it.dispatcher._settler)
         await it.put(*["u", "v"] * 5)
         await asyncio.sleep(HOUR)
         stalled = it.upstream.taken()
@@ -70,7 +70,7 @@ def test_a_lane_is_busy_until_what_was_answered_is_recorded(tmp_path):
 
 def test_what_is_judged_while_others_are_recorded_is_recorded_in_one_stroke_in_that_order(tmp_path):
     async def main(it):
-        stalling = Stalling(it.worker._settler)
+        stalling = Stalling(it.dispatcher._settler)
         await it.put(*[f"u{n}" for n in range(BOUND)])
         await asyncio.sleep(1)
         stalling.go.set()
@@ -86,7 +86,7 @@ def test_what_is_judged_while_others_are_recorded_is_recorded_in_one_stroke_in_t
 
 def test_nothing_is_told_before_it_is_recorded(tmp_path):
     async def main(it):
-        stalling = Stalling(it.worker._settler)
+        stalling = Stalling(it.dispatcher._settler)
         await it.put("u")
         await it.until(lambda: stalling.asked)
         return stalling
@@ -94,7 +94,7 @@ def test_nothing_is_told_before_it_is_recorded(tmp_path):
     async def told_early(it):
         stalling = await main(it)
         await asyncio.sleep(1)
-        it.worker._settler._log.info("the.commit")
+        it.dispatcher._settler._log.info("the.commit")
         stalling.go.set()
 
     _, logs = run(tmp_path, told_early, always(OK))
@@ -103,7 +103,7 @@ def test_nothing_is_told_before_it_is_recorded(tmp_path):
 
 def test_one_that_failed_holds_its_followers_though_others_are_recorded_with_it(tmp_path):
     async def main(it):
-        stalling = Stalling(it.worker._settler)
+        stalling = Stalling(it.dispatcher._settler)
         await it.put("good", "bad", "bad", "other", "bad")
         await asyncio.sleep(1)
         stalling.go.set()
@@ -127,7 +127,7 @@ def test_a_probe_whose_outcome_is_not_recorded_is_followed_by_no_other(tmp_path)
     async def main(it):
         await it.put("u", "v", "w")
         await it.until(lambda: it.tally().standing.state == "parked")
-        stalling = Stalling(it.worker._settler)
+        stalling = Stalling(it.dispatcher._settler)
         calls = len(it.upstream.calls)
         await asyncio.sleep(HOUR)
         probes = len(it.upstream.calls) - calls
@@ -140,10 +140,10 @@ def test_a_probe_whose_outcome_is_not_recorded_is_followed_by_no_other(tmp_path)
 
 def test_stopping_settles_what_was_answered_and_sends_nothing_more(tmp_path):
     async def main(it):
-        stalling = Stalling(it.worker._settler)
+        stalling = Stalling(it.dispatcher._settler)
         await it.put(*[f"u{n}" for n in range(60)])
         await asyncio.sleep(1)
-        stopping = asyncio.create_task(it.worker.stop(60.0))
+        stopping = asyncio.create_task(it.dispatcher.stop(60.0))
         await asyncio.sleep(30)
         assert not stopping.done()
         stalling.go.set()
@@ -163,11 +163,11 @@ def test_stopping_settles_what_was_answered_and_sends_nothing_more(tmp_path):
 
 def test_a_storage_that_does_not_answer_holds_a_stop_up_no_longer_than_the_grace_after_the_calls(tmp_path):
     async def main(it):
-        Stalling(it.worker._settler)
+        Stalling(it.dispatcher._settler)
         await it.put("u")
         await asyncio.sleep(1)
         before = it.clock.monotonic()
-        await it.worker.stop(30.0)
+        await it.dispatcher.stop(30.0)
         return it.clock.monotonic() - before
 
     assert run(tmp_path, main, always(OK))[0] < 31
@@ -176,7 +176,7 @@ def test_a_storage_that_does_not_answer_holds_a_stop_up_no_longer_than_the_grace
 def test_a_kill_between_the_replies_and_their_settlement_sends_no_more_twice_than_the_bound(tmp_path):
     async def main():
         async with world.world(tmp_path, world.always(world.OK), concurrency=CONCURRENCY) as it:
-            Stalling(it.workers[world.THERE]._settler)
+            Stalling(it.dispatchers[world.THERE]._settler)
             await it.put(*[f"u{n}" for n in range(60)])
             await asyncio.sleep(HOUR)
             assert it.upstreams[world.THERE].calls == BOUND

@@ -16,7 +16,7 @@ import apsw
 
 from tests.outboxes.faulty_disk import FaultyDisk
 from trackgate.cli import main
-from trackgate.outboxes.sqlite_database import Database
+from trackgate.outboxes.sqlite.database import Database
 
 
 def _obey(order: Path, *, syncing: bool) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from trackgate.outbox import Delivery, Fate
-    from trackgate.outboxes.sqlite import SqliteOutbox
+    from trackgate.outboxes.sqlite.outbox import SqliteOutbox
 
 PAGE = 4096
 NAMES = ("analytics", "billing", "warehouse")

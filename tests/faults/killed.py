@@ -20,10 +20,11 @@ from msgspec import Struct
 from trackgate.cli import main
 from trackgate.clients.asyncio_engine import AsyncioClient
 from trackgate.ingest import asgi
-from trackgate.outboxes import sqlite, sqlite_sweep
-from trackgate.outboxes.sqlite import SqliteOutbox
-from trackgate.outboxes.sqlite_database import Database
-from trackgate.outboxes.sqlite_room import Room
+from trackgate.outboxes.sqlite import outbox as sqlite
+from trackgate.outboxes.sqlite import sweep as sqlite_sweep
+from trackgate.outboxes.sqlite.database import Database
+from trackgate.outboxes.sqlite.outbox import SqliteOutbox
+from trackgate.outboxes.sqlite.room import Room
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -16,8 +16,8 @@ from tests.faults.judge import Evidence, Finding, judge
 from tests.faults.oracle import Oracle
 from tests.faults.verdicts import long_form
 from tests.program.running import GUARD, VENDORS, Process, Stage, metrics, runs, until
-from trackgate.deliver.worker import CARRIED
-from trackgate.outboxes.sqlite_reader import SqliteReader
+from trackgate.deliver.dispatcher import CARRIED
+from trackgate.outboxes.sqlite.reader import SqliteReader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -21,7 +21,7 @@ from msgspec import Struct
 from tests.faults.report import page
 from tests.faults.rig import Rig, rig
 from tests.faults.verdicts import Verdict, write_down
-from trackgate.outboxes.sqlite_database import FILE
+from trackgate.outboxes.sqlite.database import FILE
 
 if TYPE_CHECKING:
     from tests.faults.judge import Finding

@@ -28,14 +28,16 @@ from trackgate.app.lifetime import PartEnded
 from trackgate.clock import SystemClock
 from trackgate.config import load
 from trackgate.outbox import Held, OutboxUnavailable, Standing
-from trackgate.outboxes import sqlite_check, sqlite_salvage, sqlite_writer
-from trackgate.outboxes.sqlite_database import sync
+from trackgate.outboxes.sqlite import check as sqlite_check
+from trackgate.outboxes.sqlite import salvage as sqlite_salvage
+from trackgate.outboxes.sqlite import writer as sqlite_writer
+from trackgate.outboxes.sqlite.database import sync
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from trackgate.outboxes.sqlite import SqliteOutbox
+    from trackgate.outboxes.sqlite.outbox import SqliteOutbox
 
 MOST_ROUNDS = 500
 """Batches after which draining is taken for a loop."""

@@ -20,7 +20,7 @@ from tests.outboxes.faulty_disk import FaultyDisk, input_output_error
 from tests.outboxes.kinds import Sqlite, entry, ids
 from tests.program.running import VENDORS, Process, Stage, appizer, stage, until
 from trackgate.outbox import OutboxUnavailable
-from trackgate.outboxes.sqlite_room import FILE as BALLAST
+from trackgate.outboxes.sqlite.room import FILE as BALLAST
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

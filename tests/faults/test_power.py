@@ -17,8 +17,8 @@ from tests.outboxes.faulty_disk import FaultyDisk
 from tests.outboxes.kinds import ROOMY, HandClock, entry, settled
 from tests.outboxes.lossy_disk import LossyDisk
 from trackgate.outbox import Done, Held, OutboxError
-from trackgate.outboxes.sqlite import SqliteOutbox
-from trackgate.outboxes.sqlite_limits import Limits
+from trackgate.outboxes.sqlite.limits import Limits
+from trackgate.outboxes.sqlite.outbox import SqliteOutbox
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -18,13 +18,13 @@ from tests.outboxes.kinds import ROOMY
 from trackgate.client import MAX_REPLY
 from trackgate.clients.asyncio_engine import AsyncioClient
 from trackgate.clock import SystemClock
+from trackgate.deliver.dispatcher import Dispatcher, Plan
 from trackgate.deliver.send import Sender
-from trackgate.deliver.worker import Plan, Worker
 from trackgate.ingest.intake import lane_of
 from trackgate.metrics import Metrics
 from trackgate.outbox import Entry, Standing
-from trackgate.outboxes.sqlite import SqliteOutbox
-from trackgate.outboxes.sqlite_limits import Limits
+from trackgate.outboxes.sqlite.limits import Limits
+from trackgate.outboxes.sqlite.outbox import SqliteOutbox
 from trackgate.retry import RetryPolicy
 from trackgate.units import Duration
 from trackgate.vendor import Target
@@ -102,7 +102,7 @@ async def workers(place: Any, urls: Mapping[str, Callable[[], str]], patience: f
     metrics = Metrics(outbox.ledger, dict, clock)
     policy = RetryPolicy(base=Duration(0.05), probe=Duration(0.2))
     clients = [AsyncioClient(clock, "1", 4) for _ in urls]
-    made: dict[str, Worker] = {}
+    made: dict[str, Dispatcher] = {}
     for (name, url), client in zip(urls.items(), clients, strict=True):
         plan = Plan(
             name=name,
@@ -110,7 +110,7 @@ async def workers(place: Any, urls: Mapping[str, Callable[[], str]], patience: f
             policy=policy,
             target=lambda url=url: Target(url=url(), key="k", options=APPIZER.options()),  # type: ignore[misc]
         )
-        made[name] = Worker(
+        made[name] = Dispatcher(
             plan, outbox, Sender(APPIZER, client, clock, patience), clock, structlog.get_logger(), metrics
         )
 

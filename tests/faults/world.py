@@ -18,8 +18,8 @@ from tests.made import event
 from tests.outboxes.kinds import Sqlite
 from tests.simulated import Awaited, SimulatedClock, clock
 from trackgate import vendors
+from trackgate.deliver.dispatcher import Dispatcher, Plan
 from trackgate.deliver.send import Sender
-from trackgate.deliver.worker import Plan, Worker
 from trackgate.headers import EVENT_ID
 from trackgate.ingest.intake import lane_of
 from trackgate.metrics import Metrics
@@ -143,7 +143,7 @@ class World:
         """By the event's number: when it was accepted."""
         self.log: list[dict[str, Any]] = []
         """What was said, but for the attempts; ``at`` is added, in seconds."""
-        self.workers: dict[str, Worker] = {}
+        self.dispatchers: dict[str, Dispatcher] = {}
         self._disk = Sqlite(place)
         self._disk.clock = self.clock  # type: ignore[assignment]
         self._limits = {**AMPLE, **limits}
@@ -162,17 +162,17 @@ class World:
         for name, upstream in self.upstreams.items():
             plan = Plan(name=name, concurrency=self._concurrency, policy=self._policy, target=self._target)
             sender = Sender(APPIZER, upstream, self.clock, TIMEOUT)
-            self.workers[name] = Worker(plan, self.outbox, sender, self.clock, logger, self.metrics)
+            self.dispatchers[name] = Dispatcher(plan, self.outbox, sender, self.clock, logger, self.metrics)
         self.outbox.on_append(self._wake)
         known = self.outbox.ledger().destinations
         self._running = [
             asyncio.create_task(worker.run(known[name].standing if name in known else Standing()))
-            for name, worker in self.workers.items()
+            for name, worker in self.dispatchers.items()
         ]
 
     async def stop(self) -> None:
         """As SIGTERM: what is in flight ends."""
-        await asyncio.gather(*(worker.stop(TIMEOUT) for worker in self.workers.values()))
+        await asyncio.gather(*(worker.stop(TIMEOUT) for worker in self.dispatchers.values()))
         await asyncio.gather(*self._running)
         await self.outbox.close()
 
@@ -181,10 +181,10 @@ class World:
         while self.clock._loop.jumping.awaited:
             await asyncio.sleep(0)
         self._disk.crash()
-        for worker in self.workers.values():
+        for worker in self.dispatchers.values():
             worker._stopping = True
-        settling = [worker._settler._task for worker in self.workers.values()]
-        calling = [task for worker in self.workers.values() for task in worker._tasks]
+        settling = [worker._settler._task for worker in self.dispatchers.values()]
+        calling = [task for worker in self.dispatchers.values() for task in worker._tasks]
         left = [*self._running, *calling, *filter(None, settling)]
         for task in left:
             task.cancel()
@@ -199,7 +199,7 @@ class World:
 
     def _wake(self, owed: frozenset[str]) -> None:
         for name in owed:
-            self.workers[name].wake()
+            self.dispatchers[name].wake()
 
     def _hear(self, _logger: object, _method: str, line: MutableMapping[str, Any]) -> Mapping[str, Any]:
         if line["event"] != "delivery.attempted":

@@ -19,14 +19,14 @@ from trackgate.operate.inquiries import Running
 from trackgate.operate.operator import Operator
 from trackgate.operate.web import build
 from trackgate.outbox import Attempt, Dead, Delivery, Held, Settlement, Standing
-from trackgate.outboxes.sqlite_reader import SqliteReader
+from trackgate.outboxes.sqlite.reader import SqliteReader
 from trackgate.workers import Workers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
-    from trackgate.outboxes.sqlite import SqliteOutbox
+    from trackgate.outboxes.sqlite.outbox import SqliteOutbox
 
 ROUTES = """
 [sources.web]

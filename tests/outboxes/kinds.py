@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from tests.made import NOON, event
 from trackgate.outbox import Dedupe, Delivery, Done, Entry, Fate, Found, Settlement
-from trackgate.outboxes.remote import RemoteOutbox
-from trackgate.outboxes.remote_server import OutboxServer
-from trackgate.outboxes.sqlite import SqliteOutbox
-from trackgate.outboxes.sqlite_limits import Limits
-from trackgate.outboxes.sqlite_reader import SqliteReader
+from trackgate.outboxes.remote.outbox import RemoteOutbox
+from trackgate.outboxes.remote.server import OutboxServer
+from trackgate.outboxes.sqlite.limits import Limits
+from trackgate.outboxes.sqlite.outbox import SqliteOutbox
+from trackgate.outboxes.sqlite.reader import SqliteReader
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable

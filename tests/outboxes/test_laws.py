@@ -25,7 +25,7 @@ from trackgate.outbox import (
     Settlement,
     Standing,
 )
-from trackgate.outboxes.sqlite_reader import SqliteReader
+from trackgate.outboxes.sqlite.reader import SqliteReader
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -8,7 +8,7 @@ import pytest
 
 from tests.outboxes.kinds import HOUR, KINDS, entry, ids, settled
 from trackgate.outbox import Held, OutboxUnavailable, Standing
-from trackgate.outboxes import sqlite_take
+from trackgate.outboxes.sqlite import take as sqlite_take
 
 BACKLOG = 3_000
 

@@ -19,7 +19,7 @@ from msgspec import Struct
 from tests.faults.verdicts import LONG, Verdict, long_form, write_down
 from tests.outboxes.kinds import KINDS, Sqlite, entry, settled
 from trackgate.outbox import Dead, Delivery, Done, Fate, Held, OwnedOutbox, Selection, Settlement
-from trackgate.outboxes import sqlite_live
+from trackgate.outboxes.sqlite import live as sqlite_live
 
 NAMES = ("a", "b", "c")
 

@@ -16,10 +16,14 @@ from structlog.testing import LogCapture
 
 from tests.outboxes.kinds import Sqlite, entry, ids, listener, settled
 from trackgate.outbox import Held, OutboxUnavailable, Standing
-from trackgate.outboxes import face, remote, remote_frames, remote_peer, remote_server
-from trackgate.outboxes.remote import RemoteOutbox
-from trackgate.outboxes.remote_frames import frame
-from trackgate.outboxes.remote_server import OutboxServer
+from trackgate.outboxes import face
+from trackgate.outboxes.remote import frames as remote_frames
+from trackgate.outboxes.remote import outbox as remote
+from trackgate.outboxes.remote import peer as remote_peer
+from trackgate.outboxes.remote import server as remote_server
+from trackgate.outboxes.remote.frames import frame
+from trackgate.outboxes.remote.outbox import RemoteOutbox
+from trackgate.outboxes.remote.server import OutboxServer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -421,7 +425,7 @@ def test_calls_turned_away_are_counted_once_however_long_the_owner_takes(holds, 
 
 WORKER = textwrap.dedent("""
     import asyncio, sys
-    from trackgate.outboxes.remote import RemoteOutbox
+    from trackgate.outboxes.remote.outbox import RemoteOutbox
 
     async def run():
         box = await RemoteOutbox.open(sys.argv[1])

@@ -9,7 +9,7 @@ from typing import NoReturn
 import pytest
 
 from tests.outboxes.kinds import HandClock
-from trackgate.outboxes.sqlite_room import BALLAST, FILE, LOOK_EVERY, Room
+from trackgate.outboxes.sqlite.room import BALLAST, FILE, LOOK_EVERY, Room
 
 MIN_FREE = 1000
 

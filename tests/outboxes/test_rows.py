@@ -5,7 +5,7 @@ from __future__ import annotations
 import apsw
 import pytest
 
-from trackgate.outboxes.sqlite_rows import WIDTHS, steps
+from trackgate.outboxes.sqlite.rows import WIDTHS, steps
 
 
 @pytest.mark.parametrize("number", [0, 1, 2, 4, 5, 63, 64, 65, 256, 257, 600])

@@ -23,9 +23,12 @@ from tests.made import NOON
 from tests.outboxes.faulty_disk import FaultyDisk, input_output_error, no_space
 from tests.outboxes.kinds import HOUR, Sqlite, entry, ids, settled
 from trackgate.outbox import Attempt, Dead, Held, OutboxFull, OutboxUnavailable, Selection, Settlement, Standing
-from trackgate.outboxes import sqlite, sqlite_database, sqlite_room, sqlite_sweep
-from trackgate.outboxes.sqlite_checksum import checksum
-from trackgate.outboxes.sqlite_reader import SqliteReader
+from trackgate.outboxes.sqlite import database as sqlite_database
+from trackgate.outboxes.sqlite import outbox as sqlite
+from trackgate.outboxes.sqlite import room as sqlite_room
+from trackgate.outboxes.sqlite import sweep as sqlite_sweep
+from trackgate.outboxes.sqlite.checksum import checksum
+from trackgate.outboxes.sqlite.reader import SqliteReader
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -89,7 +92,7 @@ def test_nobody_else_may_look_into_the_directory(kind):
 
 def test_a_second_process_is_refused_with_the_owner_named(kind):
     script = (
-        "import sys; from pathlib import Path; from trackgate.outboxes.sqlite_lock import own; own(Path(sys.argv[1]))"
+        "import sys; from pathlib import Path; from trackgate.outboxes.sqlite.lock import own; own(Path(sys.argv[1]))"
     )
 
     async def run():

@@ -16,6 +16,10 @@ def send(gateway, number):
     return httpx.post(f"{gateway.url}/v1/events", headers=BEARER, json=appizer(number))
 
 
+def told_of(gateway):
+    return [line for line in gateway.log() if line["event"].startswith("backlog.")]
+
+
 def of(gateway, counter, destination):
     return metrics(gateway).get(f'trackgate_{counter}{{destination="{destination}"}}', 0)
 
@@ -45,7 +49,8 @@ def test_a_parked_destination_that_fills_its_backlog_is_told_and_met_by_its_poli
         shed = full == "shed"
         assert (of(gateway, "shed_total", "flywheel"), of(gateway, "dead", "flywheel")) == (shed, shed)
         until(lambda: all(of(gateway, "delivered_total", name) == accepted for name in OTHERS))
-        told = [line for line in gateway.log() if line["event"].startswith("backlog.")]
+        until(lambda: len(told_of(gateway)) >= 2 + shed)  # they are looked for now and then, not at each event
+        told = told_of(gateway)
         fillings = [line for line in told if line["event"] == "backlog.filling"]
         assert [line["share"] >= mark for line, mark in zip(fillings, (0.5, 0.8), strict=True)] == [True, True]
         assert {(line["destination"], line["limit_bytes"], line["policy"]) for line in fillings} == {

@@ -38,7 +38,7 @@ from trackgate.app.child import MISSED
 from trackgate.app.owner import PATHS
 from trackgate.app.relay import AT_A_TIME
 from trackgate.cli import main
-from trackgate.outboxes.sqlite_lock import own
+from trackgate.outboxes.sqlite.lock import own
 
 BEATS_MISSED = 0.25 * MISSED
 """Seconds after which an impatient gateway takes one for stuck."""

@@ -16,7 +16,7 @@ from trackgate.operate.meter import Meter
 from trackgate.operate.operator import Operator
 from trackgate.operate.tally import GONE, of_workers
 from trackgate.operate.web import build as build_operators
-from trackgate.outboxes.sqlite_reader import SqliteReader
+from trackgate.outboxes.sqlite.reader import SqliteReader
 from trackgate.sandbox import build as build_sandbox
 from trackgate.sandbox import redirected
 from trackgate.server import Bounds, Server, address_of, bind

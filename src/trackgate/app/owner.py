@@ -17,7 +17,7 @@ from trackgate.app.lifetime import FAILED, PartEnded, logging, serve_beside, unt
 from trackgate.app.relay import AT_A_TIME
 from trackgate.ingest.web import build, looking
 from trackgate.outbox import OutboxError
-from trackgate.outboxes.remote_server import OutboxServer
+from trackgate.outboxes.remote.server import OutboxServer
 from trackgate.server import Bounds, Server
 from trackgate.unix_socket import listening
 

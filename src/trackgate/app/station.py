@@ -10,8 +10,8 @@ from uuid_utils import uuid7
 
 from trackgate.app.lifetime import SHARE_OF_GRACE
 from trackgate.clients.asyncio_engine import AsyncioClient
+from trackgate.deliver.dispatcher import Dispatcher, Plan
 from trackgate.deliver.send import Sender
-from trackgate.deliver.worker import Plan, Worker
 from trackgate.headers import SANDBOX
 from trackgate.ingest.asgi import Edge
 from trackgate.ingest.doors import Doors
@@ -68,7 +68,7 @@ class Station:
         self._log = log
         self._clock = clock
         self._sandboxed = sandboxed
-        self._workers: dict[str, Worker] = {}
+        self._dispatchers: dict[str, Dispatcher] = {}
 
     # --- the way in -------------------------------------------------------------------------------------------
 
@@ -126,17 +126,17 @@ class Station:
                 target=destination.target,
                 known_target=destination.known_target(),
             )
-            worker = Worker(plan, self._outbox, sender, self._clock, self._log, self._metrics)
-            self._workers[name] = worker
+            dispatcher = Dispatcher(plan, self._outbox, sender, self._clock, self._log, self._metrics)
+            self._dispatchers[name] = dispatcher
             standing = known[name].standing if name in known else Standing()
-            running.append(asyncio.create_task(worker.run(standing)))
+            running.append(asyncio.create_task(dispatcher.run(standing)))
         stack.push_async_callback(self._stop, running)
         return running
 
     async def _stop(self, running: list[asyncio.Task[None]]) -> None:
         """All at once: one hanging destination must not eat the others' grace."""
         grace = self._config.server.grace * SHARE_OF_GRACE
-        await asyncio.gather(*(worker.stop(grace) for worker in self._workers.values()))
+        await asyncio.gather(*(dispatcher.stop(grace) for dispatcher in self._dispatchers.values()))
         for task in running:
             task.cancel()  # one that has not ended by now waits for a storage that does not answer
         if running:
@@ -144,17 +144,17 @@ class Station:
 
     def wake(self, names: frozenset[str]) -> None:
         """Something new is owed to these destinations."""
-        for name in names & self._workers.keys():
-            self._workers[name].wake()
+        for name in names & self._dispatchers.keys():
+            self._dispatchers[name].wake()
 
     def wake_held(self, names: frozenset[str]) -> None:
         """Some of the dead of these destinations are due again."""
-        for name in names & self._workers.keys():
-            self._workers[name].wake(held=True)
+        for name in names & self._dispatchers.keys():
+            self._dispatchers[name].wake(held=True)
 
     def in_flight(self) -> dict[str, int]:
         """Calls under way, by destination."""
-        return {name: worker.in_flight for name, worker in self._workers.items()}
+        return {name: dispatcher.in_flight for name, dispatcher in self._dispatchers.items()}
 
     async def probe(self, name: str) -> Standing:
         """Try a stopped destination at once; how it stands then.
@@ -163,9 +163,9 @@ class Station:
             OutboxUnavailable: deliveries have not started yet.
 
         """
-        if name not in self._workers:
+        if name not in self._dispatchers:
             raise OutboxUnavailable("the gateway is still starting: ask again")
-        return await self._workers[name].probe_now(self._destinations[name].timeout + PROBE_PATIENCE)
+        return await self._dispatchers[name].probe_now(self._destinations[name].timeout + PROBE_PATIENCE)
 
 
 def _mint() -> str:

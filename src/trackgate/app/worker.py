@@ -24,7 +24,7 @@ from trackgate.ingest.web import build
 from trackgate.metrics import Metrics
 from trackgate.operate.tokens import Guarded
 from trackgate.outbox import OutboxError
-from trackgate.outboxes.remote import RemoteOutbox
+from trackgate.outboxes.remote.outbox import RemoteOutbox
 from trackgate.server import Bounds, Server
 from trackgate.unix_socket import listening, path_to
 from trackgate.workers import works_at

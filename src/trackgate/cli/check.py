@@ -12,8 +12,8 @@ from trackgate.cli.configured import WRONG, config_option, read
 from trackgate.cli.tables import count
 from trackgate.config import Fault, describe
 from trackgate.outbox import OutboxError
-from trackgate.outboxes.sqlite_database import FILE
-from trackgate.outboxes.sqlite_reader import SqliteReader
+from trackgate.outboxes.sqlite.database import FILE
+from trackgate.outboxes.sqlite.reader import SqliteReader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sized

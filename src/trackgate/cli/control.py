@@ -28,8 +28,8 @@ from trackgate.operate.answers import Refusal
 from trackgate.operate.operator import Operator
 from trackgate.operate.web import build
 from trackgate.outbox import OutboxError
-from trackgate.outboxes.sqlite_database import FILE
-from trackgate.outboxes.sqlite_reader import SqliteReader
+from trackgate.outboxes.sqlite.database import FILE
+from trackgate.outboxes.sqlite.reader import SqliteReader
 from trackgate.sandbox import LISTEN as SANDBOX_LISTEN
 from trackgate.sandbox import redirected
 from trackgate.unix_socket import path_to

@@ -16,7 +16,7 @@ from trackgate.data import directory
 from trackgate.explain import going
 from trackgate.headers import EVENT_ID, SANDBOX
 from trackgate.outbox import OutboxError, Standing
-from trackgate.outboxes.sqlite_reader import SqliteReader
+from trackgate.outboxes.sqlite.reader import SqliteReader
 
 if TYPE_CHECKING:
     from trackgate.config import Config

@@ -1,1 +1,1 @@
-"""The way out: from the outbox to the upstreams, one worker per destination."""
+"""The way out: from the outbox to the upstreams, one dispatcher per destination."""

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from trackgate.outbox import Dead, OutboxError, OutboxUnavailable
-from trackgate.outboxes.sqlite_checksum import DAMAGED
-from trackgate.outboxes.sqlite_counts import with_rejected
-from trackgate.outboxes.sqlite_jobs import (
+from trackgate.outboxes.counts import with_rejected
+from trackgate.outboxes.jobs import (
+    DAMAGED,
     Append,
     GiveBack,
     Job,
@@ -28,14 +28,14 @@ from trackgate.outboxes.sqlite_jobs import (
     ready,
     settled,
 )
-from trackgate.outboxes.sqlite_times import micros, moment
+from trackgate.outboxes.times import micros, moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from trackgate.outbox import Appended, Delivery, Entry, Ledger, Settlement, Standing
-    from trackgate.outboxes.sqlite_jobs import Handed
+    from trackgate.outboxes.jobs import Handed
 
 STORAGE_PAUSE = 1.0
 """Seconds between two tries to record what nobody waits for, while the storage does not answer."""

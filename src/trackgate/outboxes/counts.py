@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from trackgate.backlog import BacklogPolicy
 from trackgate.outbox import DestinationTally, Ledger, SourceTally, Standing
-from trackgate.outboxes.sqlite_times import moment
+from trackgate.outboxes.times import moment
 
 REJECTED = "rejected:"
 """A source's counters of calls turned away are this and the reason."""

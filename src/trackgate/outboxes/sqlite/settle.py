@@ -6,16 +6,16 @@ from collections import Counter
 from typing import TYPE_CHECKING, assert_never
 
 from trackgate.outbox import Dead, Done, Held
-from trackgate.outboxes.sqlite_jobs import GiveBack, Settle
-from trackgate.outboxes.sqlite_times import micros
+from trackgate.outboxes.jobs import GiveBack, Settle
+from trackgate.outboxes.times import micros
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from trackgate.outboxes.sqlite_accounts import Account, InHand
-    from trackgate.outboxes.sqlite_books import Books
-    from trackgate.outboxes.sqlite_database import Database
-    from trackgate.outboxes.sqlite_jobs import Claim, LetGo, Settled
+    from trackgate.outboxes.jobs import Claim, LetGo, Settled
+    from trackgate.outboxes.sqlite.accounts import Account, InHand
+    from trackgate.outboxes.sqlite.books import Books
+    from trackgate.outboxes.sqlite.database import Database
 
 RETRIED = frozenset({"retry", "park"})
 """The outcomes of attempts that do not end a delivery."""

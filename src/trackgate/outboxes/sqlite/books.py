@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Literal, Self
 import msgspec
 
 from trackgate.outbox import Standing
-from trackgate.outboxes.sqlite_accounts import Account, load_accounts, load_in_hand
-from trackgate.outboxes.sqlite_counts import Counts, Place
-from trackgate.outboxes.sqlite_jobs import Snapshot
-from trackgate.outboxes.sqlite_live import might_be_live
+from trackgate.outboxes.counts import Counts, Place
+from trackgate.outboxes.jobs import Snapshot
+from trackgate.outboxes.sqlite.accounts import Account, load_accounts, load_in_hand
+from trackgate.outboxes.sqlite.live import might_be_live
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from trackgate.backlog import BacklogPolicy
-    from trackgate.outboxes.sqlite_accounts import InHand
-    from trackgate.outboxes.sqlite_database import Database
+    from trackgate.outboxes.sqlite.accounts import InHand
+    from trackgate.outboxes.sqlite.database import Database
 
 Kind = Literal["source", "destination", "log"]
 OWED_AND_SETTLED = ("owed", "delivered", "dead", "dropped")

@@ -13,8 +13,11 @@ from msgspec import Struct
 
 from trackgate.model import Event
 from trackgate.outbox import Attempt, Delivery, Entry, Fate, Settlement, Standing
-from trackgate.outboxes.sqlite_counts import Counts
-from trackgate.outboxes.sqlite_times import micros
+from trackgate.outboxes.counts import Counts
+from trackgate.outboxes.times import micros
+
+DAMAGED = "damaged"
+"""Why a delivery is dead whose event is not as it was stored."""
 
 
 class Row(Struct, frozen=True, array_like=True, gc=False):

@@ -13,10 +13,10 @@ from msgspec import Struct
 from trackgate.archive import Autopsy, Cause, DeadLetter, Page
 from trackgate.model import Event
 from trackgate.outbox import Attempt, Found, Ledger, OutboxUnavailable, Selection
-from trackgate.outboxes.sqlite_books import Books
-from trackgate.outboxes.sqlite_checksum import DAMAGED
-from trackgate.outboxes.sqlite_database import Database
-from trackgate.outboxes.sqlite_times import micros, moment
+from trackgate.outboxes.jobs import DAMAGED
+from trackgate.outboxes.sqlite.books import Books
+from trackgate.outboxes.sqlite.database import Database
+from trackgate.outboxes.times import micros, moment
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence

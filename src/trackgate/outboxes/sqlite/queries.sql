@@ -1,6 +1,6 @@
 -- Every statement of the outbox, by name. A statement is one step for all of its rows: a step is where a thread gives
 -- the interpreter lock away and has to wait for it again. Rows come out as one JSON list, and go in as one, too, or, where
--- it says {rows}, as bound values (`sqlite_rows`).
+-- it says {rows}, as bound values (`rows`).
 -- (`json()` around a sub-select: on its way out of one, a value can lose that it is JSON and not text.)
 
 -- name: count

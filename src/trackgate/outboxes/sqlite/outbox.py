@@ -1,6 +1,6 @@
 """The embedded outbox: SQLite in the data directory, behind the ``Outbox`` protocol.
 
-One process owns the directory. This is its face on the event loop; all writing is done by ``sqlite_writer`` on one
+One process owns the directory. This is its face on the event loop; all writing is done by ``writer`` on one
 thread, which answers many requests with one commit.
 """
 
@@ -16,9 +16,7 @@ import apsw
 
 from trackgate.outbox import OutboxUnavailable
 from trackgate.outboxes.face import CLOSING, Face
-from trackgate.outboxes.sqlite_check import Check
-from trackgate.outboxes.sqlite_database import Database
-from trackgate.outboxes.sqlite_jobs import (
+from trackgate.outboxes.jobs import (
     Append,
     Close,
     Condemn,
@@ -29,11 +27,13 @@ from trackgate.outboxes.sqlite_jobs import (
     RetryDead,
     Snapshot,
 )
-from trackgate.outboxes.sqlite_lock import own
-from trackgate.outboxes.sqlite_reader import SqliteReader
-from trackgate.outboxes.sqlite_room import Room
-from trackgate.outboxes.sqlite_salvage import make_sound, mark
-from trackgate.outboxes.sqlite_writer import Writer
+from trackgate.outboxes.sqlite.check import Check
+from trackgate.outboxes.sqlite.database import Database
+from trackgate.outboxes.sqlite.lock import own
+from trackgate.outboxes.sqlite.reader import SqliteReader
+from trackgate.outboxes.sqlite.room import Room
+from trackgate.outboxes.sqlite.salvage import make_sound, mark
+from trackgate.outboxes.sqlite.writer import Writer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 
     from trackgate.model import Clock
     from trackgate.outbox import Ledger, Selection
-    from trackgate.outboxes.sqlite_jobs import Answered
-    from trackgate.outboxes.sqlite_limits import Limits
+    from trackgate.outboxes.jobs import Answered
+    from trackgate.outboxes.sqlite.limits import Limits
 
 MOST_WAITING = 64 * 2**20
 """Bytes of new events that may wait for the writer: while a disk stalls, its callers give up, and their events stay."""
@@ -89,7 +89,7 @@ class SqliteOutbox(Face):
         log: FilteringBoundLogger | None = None,
         vfs: str | None = None,
     ) -> Self:
-        """Open the outbox of a data directory, or make it. A damaged one is salvaged first (``sqlite_salvage``).
+        """Open the outbox of a data directory, or make it. A damaged one is salvaged first (``salvage``).
 
         Args:
             directory: made, for us alone, if it is not there.

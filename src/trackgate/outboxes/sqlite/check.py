@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import apsw
 from msgspec import Struct
 
-from trackgate.outboxes.sqlite_database import APPLICATION_ID, FILE, FORMAT, PATIENCE, Database, load_statements
-from trackgate.outboxes.sqlite_log import Log
+from trackgate.outboxes.sqlite.database import APPLICATION_ID, FILE, FORMAT, PATIENCE, Database, load_statements
+from trackgate.outboxes.sqlite.log import Log
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from trackgate.outboxes.sqlite_books import Books
-    from trackgate.outboxes.sqlite_database import Database
-    from trackgate.outboxes.sqlite_limits import Limits
+    from trackgate.outboxes.sqlite.books import Books
+    from trackgate.outboxes.sqlite.database import Database
+    from trackgate.outboxes.sqlite.limits import Limits
 
 EVERY = 60.0
 """Seconds between two passes."""

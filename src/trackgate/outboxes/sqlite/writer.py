@@ -10,21 +10,21 @@ import apsw
 from msgspec.structs import replace
 
 from trackgate.outbox import OutboxFull, OutboxUnavailable
-from trackgate.outboxes.sqlite_books import Books
-from trackgate.outboxes.sqlite_check import DAMAGE
-from trackgate.outboxes.sqlite_jobs import Answered, Append, Close, Condemn, Job, NextDue, Snapshot
-from trackgate.outboxes.sqlite_queue import Queue
-from trackgate.outboxes.sqlite_sweep import EVERY, Sweep
-from trackgate.outboxes.sqlite_times import micros
-from trackgate.outboxes.sqlite_transaction import Terms, next_due, write
+from trackgate.outboxes.jobs import Answered, Append, Close, Condemn, Job, NextDue, Snapshot
+from trackgate.outboxes.sqlite.books import Books
+from trackgate.outboxes.sqlite.check import DAMAGE
+from trackgate.outboxes.sqlite.queue import Queue
+from trackgate.outboxes.sqlite.sweep import EVERY, Sweep
+from trackgate.outboxes.sqlite.transaction import Terms, next_due, write
+from trackgate.outboxes.times import micros
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from trackgate.model import Clock
-    from trackgate.outboxes.sqlite_database import Database
-    from trackgate.outboxes.sqlite_limits import Limits
-    from trackgate.outboxes.sqlite_room import Room
+    from trackgate.outboxes.sqlite.database import Database
+    from trackgate.outboxes.sqlite.limits import Limits
+    from trackgate.outboxes.sqlite.room import Room
 
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 5.0

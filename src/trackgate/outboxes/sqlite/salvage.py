@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING
 import apsw
 
 from trackgate.outbox import OutboxUnavailable
-from trackgate.outboxes.sqlite_check import Looked, look
-from trackgate.outboxes.sqlite_database import FILE, Database, sync
-from trackgate.outboxes.sqlite_pages import Pages
-from trackgate.outboxes.sqlite_recount import Salvage, recount
-from trackgate.outboxes.sqlite_shapes import Finds, sort
-from trackgate.outboxes.sqlite_times import micros
+from trackgate.outboxes.sqlite.check import Looked, look
+from trackgate.outboxes.sqlite.database import FILE, Database, sync
+from trackgate.outboxes.sqlite.pages import Pages
+from trackgate.outboxes.sqlite.recount import Salvage, recount
+from trackgate.outboxes.sqlite.shapes import Finds, sort
+from trackgate.outboxes.times import micros
 
 if TYPE_CHECKING:
     from collections.abc import Callable

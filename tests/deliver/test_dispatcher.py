@@ -1,4 +1,4 @@
-"""A destination's worker over a real outbox and a made-up upstream, in simulated time: days pass in milliseconds."""
+"""A destination's dispatcher over a real outbox and a made-up upstream, in simulated time: days take milliseconds."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from tests.made import event
 from tests.simulated import Awaited, simulate
 from tests.simulated import clock as simulated_clock
 from trackgate import vendors
+from trackgate.deliver.dispatcher import Dispatcher, Plan
 from trackgate.deliver.send import KEPT_OF_A_REQUEST, Sender
 from trackgate.deliver.window import LIVE_WINDOW, WINDOW
-from trackgate.deliver.worker import Plan, Worker
 from trackgate.ingest.intake import lane_of
 from trackgate.metrics import Metrics
 from trackgate.model import Fault, Receipt, Reply
 from trackgate.outbox import DestinationTally, Entry, Ledger, OutboxUnavailable, Selection, Standing
-from trackgate.outboxes.sqlite import SqliteOutbox
-from trackgate.outboxes.sqlite_limits import Limits
-from trackgate.outboxes.sqlite_reader import SqliteReader
+from trackgate.outboxes.sqlite.limits import Limits
+from trackgate.outboxes.sqlite.outbox import SqliteOutbox
+from trackgate.outboxes.sqlite.reader import SqliteReader
 from trackgate.retry import RetryPolicy
 from trackgate.units import Duration
 from trackgate.vendor import Target
@@ -72,10 +72,10 @@ class Upstream:
 
 
 class Bench:
-    """One worker at work; ``put`` makes events owed to it."""
+    """One dispatcher at work; ``put`` makes events owed to it."""
 
-    def __init__(self, outbox, worker, upstream, clock):
-        self.outbox, self.worker, self.upstream, self.clock = outbox, worker, upstream, clock
+    def __init__(self, outbox, dispatcher, upstream, clock):
+        self.outbox, self.dispatcher, self.upstream, self.clock = outbox, dispatcher, upstream, clock
         self._numbers = itertools.count(1)
 
     async def put(self, *users):
@@ -111,15 +111,17 @@ async def bench(folder, rule, *, standing=None, concurrency=8, takes=0.01, targe
         target=target or (lambda: Target(url="http://127.0.0.1:1", key="k", options=APPIZER.options())),
     )
     metrics = Metrics(lambda: Ledger(sources={}, destinations={}), dict, clock)
-    worker = Worker(plan, outbox, Sender(APPIZER, upstream, clock, 10.0), clock, structlog.get_logger(), metrics)
-    outbox.on_append(lambda owed: worker.wake())
-    outbox.on_retry(lambda names: worker.wake(held=True))
+    dispatcher = Dispatcher(
+        plan, outbox, Sender(APPIZER, upstream, clock, 10.0), clock, structlog.get_logger(), metrics
+    )
+    outbox.on_append(lambda owed: dispatcher.wake())
+    outbox.on_retry(lambda names: dispatcher.wake(held=True))
     known = opened.ledger().destinations.get("there", DestinationTally()).standing
-    running = asyncio.create_task(worker.run(standing or known))
+    running = asyncio.create_task(dispatcher.run(standing or known))
     try:
-        yield Bench(outbox, worker, upstream, clock)
+        yield Bench(outbox, dispatcher, upstream, clock)
     finally:
-        await worker.stop(1.0)
+        await dispatcher.stop(1.0)
         await running
         await outbox.close()
 
@@ -299,7 +301,7 @@ def test_what_dies_before_a_call_keeps_none(tmp_path):
 
 
 def test_the_dead_that_an_operator_retries_are_sent_at_once(tmp_path):
-    """Though the worker knew of nothing that would fall due, or of something that falls due in hours."""
+    """Though the dispatcher knew of nothing that would fall due, or of something that falls due in hours."""
 
     async def main(it):
         await it.put("bad", "u1", "slow")
@@ -344,7 +346,7 @@ def test_what_was_being_taken_while_its_lane_came_to_be_held_waits_too(tmp_path)
             return taken
 
     async def main(it):
-        it.worker._window._outbox = Slow(it.outbox._inner)
+        it.dispatcher._window._outbox = Slow(it.outbox._inner)
         await it.put("u")
         await it.until(lambda: it.upstream.flying["u"] == 1)
         await it.put("u")
@@ -361,7 +363,7 @@ def test_large_events_are_brought_in_a_few_at_a_time(tmp_path):
         await it.outbox.append([Entry(each, lane_of(each), frozenset({"there"})) for each in big])
         most = 0
         while it.tally().delivered < 40:
-            most = max(most, it.worker._window.lanes.size)
+            most = max(most, it.dispatcher._window.lanes.size)
             await asyncio.sleep(0.05)
         return most
 
@@ -379,14 +381,14 @@ def test_what_is_due_and_what_is_new_share_the_memory(tmp_path):
 
     async def main(it):
         most = 0
-        add = it.worker._window.lanes.add
+        add = it.dispatcher._window.lanes.add
 
         def measured(deliveries):
             nonlocal most
             add(deliveries)
-            most = max(most, len(it.worker._window.lanes))
+            most = max(most, len(it.dispatcher._window.lanes))
 
-        it.worker._window.lanes.add = measured
+        it.dispatcher._window.lanes.add = measured
         await it.put(*[f"u{n}" for n in range(600)])
         await it.until(lambda: it.tally().held > 200)
         await it.put(*[f"v{n}" for n in range(600)])
@@ -491,7 +493,7 @@ def test_a_retry_resumes_at_the_call_that_failed(tmp_path):
 
     async def whole():
         async with bench(tmp_path / "data", always(OK)) as it:
-            it.upstream = it.worker._sender._client = Stepwise()
+            it.upstream = it.dispatcher._sender._client = Stepwise()
             return await main(it)
 
     assert simulate(whole()) == ["identify", "track", "track"]
@@ -564,7 +566,7 @@ def test_a_wall_clock_that_jumps_neither_stalls_nor_bursts(tmp_path, jump):
 def test_a_wall_clock_that_was_set_back_while_stopped_stalls_for_the_longest_wait_at_most(tmp_path, monkeypatch):
     async def main(it):
         it.clock.jump = timedelta(days=366)
-        it.worker._window.timer.__init__(it.clock, 600.0)
+        it.dispatcher._window.timer.__init__(it.clock, 600.0)
         await it.put("u")
         await it.until(lambda: it.tally().held == 1)
 
@@ -612,13 +614,13 @@ def test_a_full_memory_waits_for_a_call_to_end_and_not_busily(tmp_path):
     looks = []
 
     async def main(it):
-        look = it.worker._look
+        look = it.dispatcher._look
 
         async def counted():
             looks.append(it.clock.monotonic())
             return await look()
 
-        it.worker._look = counted
+        it.dispatcher._look = counted
         await it.put("u")
         await it.until(lambda: it.tally().held == 1)
         await it.put(*[f"u{n}" for n in range(699)])
@@ -644,7 +646,7 @@ def test_nothing_is_started_after_the_stop(tmp_path):
     """A probe whose event comes out of the outbox while we stop is given back, not sent and forgotten."""
 
     async def main(it):
-        outbox = it.worker._window._outbox
+        outbox = it.dispatcher._window._outbox
 
         class Slow:
             def __getattr__(self, name):
@@ -655,10 +657,10 @@ def test_nothing_is_started_after_the_stop(tmp_path):
                 await asyncio.sleep(0.5)
                 return taken
 
-        it.worker._window._outbox = Slow()
+        it.dispatcher._window._outbox = Slow()
         await it.put("u")
         await asyncio.sleep(0.1)
-        await it.worker.stop(5.0)
+        await it.dispatcher.stop(5.0)
         return len(it.upstream.calls)
 
     down = Standing(state="down", reason="status_503")
@@ -742,7 +744,8 @@ def test_an_outbox_that_fails_for_a_while_stops_nothing_for_good(tmp_path, verb,
             return failing
 
     async def main(it):
-        it.worker._outbox = it.worker._window._outbox = it.worker._settler._outbox = Failing(it.outbox._inner)
+        its = it.dispatcher
+        its._outbox = its._window._outbox = its._settler._outbox = Failing(it.outbox._inner)
         await it.put("u", "v")
         await it.until(lambda: it.tally().delivered == 2)
         return it.upstream.taken()
@@ -762,7 +765,7 @@ def test_an_outbox_that_goes_on_failing_is_asked_once_a_second(tmp_path):
             raise UNAVAILABLE
 
     async def main(it):
-        it.worker._outbox = it.worker._window._outbox = Failing(it.outbox._inner)
+        it.dispatcher._outbox = it.dispatcher._window._outbox = Failing(it.outbox._inner)
         await it.put("u")
         await asyncio.sleep(30)
         return Failing.asked
@@ -817,7 +820,7 @@ def test_live_events_in_plenty_take_a_fifth_of_the_pace_from_a_backlog(tmp_path)
         await it.put(*[f"live{n}" for n in range(2_000)])
         start, most = it.tally().delivered, 0
         while it.tally().delivered < start + 2_000:
-            most = max(most, len(it.worker._window.lanes))
+            most = max(most, len(it.dispatcher._window.lanes))
             await asyncio.sleep(0.1)
         then = numbered(it.upstream.taken())[start:]
         return sum(number <= 12_000 for number in then) / len(then), most

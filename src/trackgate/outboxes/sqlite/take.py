@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 import apsw
 from msgspec import Struct
 
-from trackgate.outboxes.sqlite_accounts import InHand
-from trackgate.outboxes.sqlite_checksum import sound
-from trackgate.outboxes.sqlite_jobs import Handed, Take, TakeHeld, TakeLive
-from trackgate.outboxes.sqlite_live import find_live, is_backlog
+from trackgate.outboxes.jobs import Handed, Take, TakeHeld, TakeLive
+from trackgate.outboxes.sqlite.accounts import InHand
+from trackgate.outboxes.sqlite.checksum import sound
+from trackgate.outboxes.sqlite.live import find_live, is_backlog
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from trackgate.outboxes.sqlite_accounts import Account
-    from trackgate.outboxes.sqlite_books import Books
-    from trackgate.outboxes.sqlite_database import Database
+    from trackgate.outboxes.sqlite.accounts import Account
+    from trackgate.outboxes.sqlite.books import Books
+    from trackgate.outboxes.sqlite.database import Database
 
 MAX_BYTES = 4 * 2**20
 """Bytes of events handed out at once; one event more where that is larger."""

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from trackgate.outboxes.sqlite_append import Refusal, append
-from trackgate.outboxes.sqlite_counts import REJECTED
-from trackgate.outboxes.sqlite_jobs import (
+from trackgate.outboxes.counts import REJECTED
+from trackgate.outboxes.jobs import (
     Append,
     DropDead,
     DropWaiting,
@@ -25,16 +24,17 @@ from trackgate.outboxes.sqlite_jobs import (
     TakeHeld,
     TakeLive,
 )
-from trackgate.outboxes.sqlite_operate import operate
-from trackgate.outboxes.sqlite_settle import let_go, settle
-from trackgate.outboxes.sqlite_take import hand_out
-from trackgate.outboxes.sqlite_times import micros
+from trackgate.outboxes.sqlite.append import Refusal, append
+from trackgate.outboxes.sqlite.operate import operate
+from trackgate.outboxes.sqlite.settle import let_go, settle
+from trackgate.outboxes.sqlite.take import hand_out
+from trackgate.outboxes.times import micros
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from trackgate.outboxes.sqlite_books import Books
-    from trackgate.outboxes.sqlite_database import Database
+    from trackgate.outboxes.sqlite.books import Books
+    from trackgate.outboxes.sqlite.database import Database
 
 
 class Terms(Struct, frozen=True):

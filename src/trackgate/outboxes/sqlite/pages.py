@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from trackgate.outboxes.sqlite_log import FRAME, FRAME_HEADER, HEADER, PAGE, Log
+from trackgate.outboxes.sqlite.log import FRAME, FRAME_HEADER, HEADER, PAGE, Log
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 from msgspec import Struct
 
-from trackgate.outboxes.sqlite_checksum import checksum
+from trackgate.outboxes.sqlite.checksum import checksum
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import apsw
 
-    from trackgate.outboxes.sqlite_pages import Record
+    from trackgate.outboxes.sqlite.pages import Record
 
 BATCH = 1_000
 """Rows."""

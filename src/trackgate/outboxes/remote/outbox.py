@@ -1,6 +1,6 @@
 """The outbox in a process that does not have the data directory: every job goes to the one that has, over a socket.
 
-That one serves it (``remote_server``); what passes between them is in ``remote_frames``. What the owner's process does
+That one serves it (``server``); what passes between them is in ``frames``. What the owner's process does
 alone (operators' orders, readiness) is not here.
 """
 
@@ -16,14 +16,14 @@ import msgspec
 
 from trackgate.outbox import Ledger, OutboxUnavailable
 from trackgate.outboxes.face import CLOSING, Face
-from trackgate.outboxes.remote_frames import FULL, MOST_FRAME, Frames, GarbledError, GiveUp, Known, frame, told
-from trackgate.outboxes.sqlite_jobs import Append
+from trackgate.outboxes.jobs import Append
+from trackgate.outboxes.remote.frames import FULL, MOST_FRAME, Frames, GarbledError, GiveUp, Known, frame, told
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from trackgate.outboxes.remote_frames import Told
-    from trackgate.outboxes.sqlite_jobs import Job
+    from trackgate.outboxes.jobs import Job
+    from trackgate.outboxes.remote.frames import Told
 
 MOST_WAITING = 16 * 2**20
 """Bytes of new events whose callers may wait for the owner at a time."""

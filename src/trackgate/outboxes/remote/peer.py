@@ -1,6 +1,6 @@
 """A worker's connection, as the owner has it: the jobs that come in, and the answers that go out.
 
-No more of either than the other side keeps up with. What all connections share is in ``remote_server``.
+No more of either than the other side keeps up with. What all connections share is in ``server``.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from trackgate.outboxes.remote_frames import FULL, Failure, Frames, GarbledError, GiveUp, Told, asked, frame
-from trackgate.outboxes.sqlite_jobs import Append, Promise, Take, TakeHeld, TakeLive
+from trackgate.outboxes.jobs import Append, Promise, Take, TakeHeld, TakeLive
+from trackgate.outboxes.remote.frames import FULL, Failure, Frames, GarbledError, GiveUp, Told, asked, frame
 
 if TYPE_CHECKING:
     from trackgate.outbox import Ledger
-    from trackgate.outboxes.remote_frames import Asked, Known
-    from trackgate.outboxes.remote_server import OutboxServer
-    from trackgate.outboxes.sqlite_jobs import Job
+    from trackgate.outboxes.jobs import Job
+    from trackgate.outboxes.remote.frames import Asked, Known
+    from trackgate.outboxes.remote.server import OutboxServer
 
 MOST_ASKED = 16_384
 """Jobs of a worker that are not answered yet; with more of them, no more are read from it."""

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from trackgate.outbox import Appended, OutboxFull
-from trackgate.outboxes.sqlite_checksum import checksum
-from trackgate.outboxes.sqlite_jobs import Row
+from trackgate.outboxes.jobs import Row
+from trackgate.outboxes.sqlite.checksum import checksum
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from trackgate.outboxes.sqlite_accounts import Account
-    from trackgate.outboxes.sqlite_books import Books
-    from trackgate.outboxes.sqlite_database import Database
-    from trackgate.outboxes.sqlite_jobs import Append
+    from trackgate.outboxes.jobs import Append
+    from trackgate.outboxes.sqlite.accounts import Account
+    from trackgate.outboxes.sqlite.books import Books
+    from trackgate.outboxes.sqlite.database import Database
 
 SHED = "shed"
 FULL = "the backlog had reached `backlog.max`"

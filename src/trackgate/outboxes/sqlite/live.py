@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trackgate.outboxes.sqlite_tail import Tail
+from trackgate.outboxes.sqlite.tail import Tail
 
 if TYPE_CHECKING:
-    from trackgate.outboxes.sqlite_accounts import Account
-    from trackgate.outboxes.sqlite_books import Books
-    from trackgate.outboxes.sqlite_database import Database
+    from trackgate.outboxes.sqlite.accounts import Account
+    from trackgate.outboxes.sqlite.books import Books
+    from trackgate.outboxes.sqlite.database import Database
 
 CATCHING_UP = 128
 """Events that a destination was never handed; with more of them it has a backlog to get through."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import queue
 from typing import TYPE_CHECKING
 
-from trackgate.outboxes.sqlite_jobs import Append
+from trackgate.outboxes.jobs import Append
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from trackgate.outboxes.sqlite_jobs import Job
+    from trackgate.outboxes.jobs import Job
 
 MOST_JOBS = 4_096
 """Requests that share a transaction (and one handful more)."""

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, assert_never
 
 from msgspec import Struct
 
-from trackgate.outboxes.sqlite_jobs import DropDead, DropWaiting, Move, RetryDead
+from trackgate.outboxes.jobs import DropDead, DropWaiting, Move, RetryDead
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from trackgate.outboxes.sqlite_accounts import Account
-    from trackgate.outboxes.sqlite_books import Books
-    from trackgate.outboxes.sqlite_database import Database
+    from trackgate.outboxes.sqlite.accounts import Account
+    from trackgate.outboxes.sqlite.books import Books
+    from trackgate.outboxes.sqlite.database import Database
 
 DROPPED = "dropped"
 """Why a delivery is not made that an operator gave up while it waited."""

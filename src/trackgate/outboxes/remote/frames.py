@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from trackgate.outbox import Appended, Ledger, OutboxError, OutboxFull, OutboxUnavailable
-from trackgate.outboxes.sqlite_jobs import (
+from trackgate.outboxes.jobs import (
     Append,
     GiveBack,
     Handed,

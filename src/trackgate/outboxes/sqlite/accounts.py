@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Literal
 from msgspec import Struct
 
 from trackgate.outbox import Standing
-from trackgate.outboxes.sqlite_tail import Tail
-from trackgate.outboxes.sqlite_times import moment
+from trackgate.outboxes.sqlite.tail import Tail
+from trackgate.outboxes.times import moment
 
 if TYPE_CHECKING:
-    from trackgate.outboxes.sqlite_database import Database
+    from trackgate.outboxes.sqlite.database import Database
 
 
 class Account(Struct):

@@ -1,4 +1,4 @@
-"""One destination's worker: takes deliveries from the outbox, sends them, settles them. Decisions are ``retry``'s."""
+"""One destination's dispatcher: takes deliveries from the outbox, sends and settles them. Decisions are ``retry``'s."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ IDLE = 60.0
 
 
 class Plan(Struct, frozen=True, kw_only=True):
-    """What a worker needs to know of its destination."""
+    """What a dispatcher needs to know of its destination."""
 
     name: str
     concurrency: int
@@ -60,10 +60,10 @@ class Plan(Struct, frozen=True, kw_only=True):
     target: Callable[[], Target]
     """Reads the credentials again (a secret in a file may have been rotated)."""
     known_target: Target | None = None
-    """What it said before, for as long as it says nothing; ``None``: then there is no worker."""
+    """What it said before, for as long as it says nothing; ``None``: then there is no dispatcher."""
 
 
-class Worker:
+class Dispatcher:
     """Delivers what one destination is owed; it shares nothing with the others."""
 
     def __init__(
@@ -147,7 +147,7 @@ class Worker:
             self._in_vain = True
         except Exception:  # noqa: BLE001 - the outermost edge of a destination: the others must not notice
             self._in_vain = True
-            self._log.exception("worker.stumbled")
+            self._log.exception("destination.stumbled")
         return STORAGE_PAUSE
 
     async def _fill(self) -> float:

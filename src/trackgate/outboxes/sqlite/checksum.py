@@ -12,17 +12,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from trackgate.outboxes.sqlite_jobs import Handed
+from trackgate.outboxes.jobs import DAMAGED, Handed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from trackgate.outboxes.sqlite_accounts import Account
-    from trackgate.outboxes.sqlite_books import Books
-    from trackgate.outboxes.sqlite_database import Database
-
-DAMAGED = "damaged"
-"""Why a delivery is dead whose event is not as it was stored."""
+    from trackgate.outboxes.sqlite.accounts import Account
+    from trackgate.outboxes.sqlite.books import Books
+    from trackgate.outboxes.sqlite.database import Database
 
 
 def checksum(seq: int, lane: int, hops: int, size: int, body: bytes) -> int:

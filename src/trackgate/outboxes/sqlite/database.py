@@ -16,8 +16,8 @@ import apsw
 import msgspec
 
 from trackgate.outbox import OutboxUnavailable
-from trackgate.outboxes.sqlite_log import PAGE
-from trackgate.outboxes.sqlite_rows import steps
+from trackgate.outboxes.sqlite.log import PAGE
+from trackgate.outboxes.sqlite.rows import steps
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
@@ -125,7 +125,7 @@ class Database:
         self._connection.execute(self._statements[name], _bind(values))
 
     def put(self, name: str, rows: Sequence[Sequence[object]]) -> None:
-        """Run a named statement that takes rows as bound values (``sqlite_rows``)."""
+        """Run a named statement that takes rows as bound values (``rows``)."""
         for statement, values in steps(self._statements[name], rows):
             self._connection.execute(statement, values)
 
@@ -214,13 +214,13 @@ def _bind(values: Mapping[str, object]) -> dict[str, Any]:
 
 def load_statements() -> Mapping[str, str]:
     """The named statements."""
-    parts: Sequence[str] = re.split(r"^-- name: (\w+)$", _text("sqlite_queries.sql"), flags=re.MULTILINE)
+    parts: Sequence[str] = re.split(r"^-- name: (\w+)$", _text("queries.sql"), flags=re.MULTILINE)
     statements = dict(zip(parts[1::2], parts[2::2], strict=True))
     return {name: text.replace("{selected}", statements["selected"]) for name, text in statements.items()}
 
 
 def _text(name: str) -> str:
-    return files("trackgate.outboxes").joinpath(name).read_text("utf-8")
+    return files("trackgate.outboxes.sqlite").joinpath(name).read_text("utf-8")
 
 
 def _recognise(connection: apsw.Connection, path: Path) -> int:
@@ -255,9 +255,9 @@ def _prepare(connection: apsw.Connection) -> None:
     connection.pragma("cache_size", -CACHE)
     form = int(connection.pragma("user_version"))
     if form == 0:
-        _bring_to(connection, FORMAT, "sqlite_schema.sql")
+        _bring_to(connection, FORMAT, "schema.sql")
     for newer in range(form + 1, FORMAT + 1) if form else ():
-        _bring_to(connection, newer, f"sqlite_upgrade_{newer}.sql")
+        _bring_to(connection, newer, f"upgrade_{newer}.sql")
 
 
 def sync(path: Path) -> None:

@@ -6,17 +6,17 @@ import asyncio
 from typing import TYPE_CHECKING, Self
 
 from trackgate.outbox import OutboxUnavailable
-from trackgate.outboxes.remote_frames import Known, Told
-from trackgate.outboxes.remote_peer import Peer
-from trackgate.outboxes.sqlite_jobs import LetGo, Take, TakeHeld, TakeLive
+from trackgate.outboxes.jobs import LetGo, Take, TakeHeld, TakeLive
+from trackgate.outboxes.remote.frames import Known, Told
+from trackgate.outboxes.remote.peer import Peer
 
 if TYPE_CHECKING:
     import socket
 
     from structlog.typing import FilteringBoundLogger
 
-    from trackgate.outboxes.sqlite import SqliteOutbox
-    from trackgate.outboxes.sqlite_jobs import Job, Snapshot
+    from trackgate.outboxes.jobs import Job, Snapshot
+    from trackgate.outboxes.sqlite.outbox import SqliteOutbox
 
 LEDGER_EVERY = 1.0
 """Seconds between two times that a worker is told the ledger, at least: it is long, and few look at it."""

@@ -57,7 +57,7 @@ def recount(connection: apsw.Connection, now: int) -> Salvage:
     }
     highest = connection.execute("select coalesce(max(seq), 0) from event").get
     last = max(highest, tallies.get(("log", "", "events"), 0))
-    script = files("trackgate.outboxes").joinpath("sqlite_salvage.sql").read_text("utf-8")
+    script = files("trackgate.outboxes.sqlite").joinpath("salvage.sql").read_text("utf-8")
     connection.execute(script, {"last": last, "now": now})
     lost: dict[str, int] = {}
     unclear: dict[str, int] = {}
