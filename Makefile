@@ -40,7 +40,7 @@ test: $(TEST_READY) ## set up and run every check: lint, types, layers, tests
 	@$(MAKE) --no-print-directory lint; lint=$$?; $(MAKE) --no-print-directory pytest && exit $$lint
 
 .PHONY: format
-format: $(TEST_READY) ## format the code and mend what ruff can mend
+format: $(TEST_READY) ## format the code and fix what ruff can fix
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
@@ -97,11 +97,11 @@ lint-kubernetes:
 ##@ Long runs
 
 .PHONY: faults
-faults: $(TEST_READY) ## the fault tests in their long form, about an hour; writes docs/faults.md
+faults: $(TEST_READY) ## the fault tests in their long form, over an hour; writes docs/faults.md
 	@$(BIN)/python -m tests.faults $(TESTS)
 
 .PHONY: soak
-soak: $(TEST_READY) ## an hour (or SECONDS=...) at half load: does anything grow? writes docs/soak.md
+soak: $(TEST_READY) ## an hour (or SECONDS=...) at half load, to see whether anything grows; writes docs/soak.md
 	@$(BIN)/python -m tests.faults.soak $(SECONDS)
 
 ##@ Dependencies

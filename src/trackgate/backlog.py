@@ -16,13 +16,13 @@ Policy = Literal["refuse", "shed"]
 
 
 class BacklogPolicy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How much may wait for a destination, so that one that is down for long does not use up the room of all."""
+    """How much may wait for this destination, so that one long outage cannot use up the space of all."""
 
     max: Size | None = None
-    """Bytes of events that may wait. Unset: no limit of its own, only `server.max_backlog`."""
+    """Maximum size of the waiting events. Unset: only `server.max_backlog` applies."""
     full: Policy = "refuse"
-    """What becomes of a new event at the limit: `refuse` (its caller gets a 503, and nothing of the call is kept), or
-    `shed` (it is taken for the other destinations, and dead at this one, with the reason `shed`)."""
+    """What happens to a new event at the limit. `refuse`: its caller gets a 503, and nothing of the call is kept.
+    `shed`: the event is accepted for the other destinations, and is dead at this one with the reason `shed`."""
 
 
 class Filling(Struct, frozen=True):

@@ -40,7 +40,7 @@ def _parked(tally: DestinationTally) -> bool:
 
 _GAUGES: tuple[tuple[str, str, Callable[[DestinationTally], float]], ...] = (
     ("due", "Deliveries that wait to be made.", lambda tally: 0 if _parked(tally) else tally.waiting),
-    ("parked", "Deliveries that wait for a mend.", lambda tally: tally.waiting if _parked(tally) else 0),
+    ("parked", "Deliveries that wait at a parked destination.", lambda tally: tally.waiting if _parked(tally) else 0),
     ("dead", "Deliveries that will not be made unless an operator says so.", lambda tally: tally.dead),
     ("destination_backlog_bytes", "Bytes that wait for this destination.", lambda tally: tally.backlog_bytes),
 )

@@ -43,20 +43,21 @@ PROBE_FIRST = 1.0
 
 
 class RetryPolicy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How a destination's failures are met."""
+    """How failed deliveries are retried."""
 
     base: Duration = Duration(1)
-    """The first wait; each further failure of the same event doubles it."""
+    """Delay before the first retry; doubles with each further failure of the same event."""
     max_delay: Duration = Duration(600)
-    """The longest wait between two tries."""
+    """Longest delay between two attempts."""
     max_age: Duration = Duration(7 * 86_400)
-    """How long an event is tried before it is dead, counted from its first failure and only while the destination is
-    up: nothing expires because its destination was down or parked."""
+    """How long an event is retried before it is dead, counted from its first failure and only while the destination is
+    up: nothing expires because its destination is down or parked."""
     patience: Duration = Duration(600)
-    """How long one event may hold up its user's later events while others pass; then it is set aside and retried
-    alone."""
+    """How long a failing event may hold back its user's later events while other events get through; after that it is
+    set aside and retried on its own."""
     probe: Duration = Duration(30)
-    """How often a destination that is down or parked is tried with one event."""
+    """Interval between probes (one event each) of a parked destination; the longest interval for one that is
+    down."""
 
 
 class Health(Struct, frozen=True, kw_only=True):

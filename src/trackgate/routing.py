@@ -12,12 +12,12 @@ from trackgate.model import Event, Kind
 
 
 class Match(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a route takes: AND across the keys, OR within a list. A key that is absent takes everything."""
+    """Which events a route takes: AND across the keys, OR within a list. A missing key matches everything."""
 
     event: tuple[str, ...] | None = None
-    """Globs (`*`, `?`, `[abc]`) on the event's name, case-sensitive. An identify call has no name and matches none."""
+    """Globs (`*`, `?`, `[abc]`) on the event's name, case-sensitive. Identify calls have no name and never match."""
     kind: tuple[Kind, ...] | None = None
-    """`track`, `identify`."""
+    """`track`, `identify` or both."""
 
 
 class Route(Struct, frozen=True, kw_only=True):

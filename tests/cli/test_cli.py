@@ -180,7 +180,7 @@ def test_the_matrix_holds_every_pair_and_a_legend():
     assert [row.split("**")[1] for row in rows] == titles
     assert all(row.count("|") == len(titles) + 2 for row in rows)
     assert "all native" in said.output
-    assert "! wanted by the vendor" in said.output
+    assert "! expected by the vendor" in said.output
 
 
 # --- what asks a running gateway ------------------------------------------------------------------------------

@@ -346,7 +346,7 @@ def test_what_is_found_waiting_is_due_or_parked_as_it_is_counted(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("state", "words"), [("parked", "mend its key or url"), ("down", "its vendor has to answer again")]
+    ("state", "words"), [("parked", "fix its key or url"), ("down", "its vendor has to answer again")]
 )
 def test_what_is_still_stopped_is_told_with_what_ends_it(state, words):
     stopped = Standing(state=state, reason="x")

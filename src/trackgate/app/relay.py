@@ -121,7 +121,7 @@ class Relay:
             finally:
                 await reply.aclose()
         except httpx.LocalProtocolError:
-            words = "The call's headers are not as HTTP wants them (two of `Host`, for one): mend the call."
+            words = "The call's headers are not valid HTTP (two `Host` headers, for instance): fix the call."
             raise Refused(400, "bad_request", words) from None
         except httpx.TimeoutException:
             raise Refused(503, "unavailable", "The gateway is busy; ask again later.") from None

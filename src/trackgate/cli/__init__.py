@@ -56,6 +56,6 @@ COMMANDS = Commands(
 def main() -> None:
     """A durable gateway for the track calls of analytics vendors.
 
-    An app sends events in one vendor's format; Trackgate answers as that vendor would, keeps the event on disk, and
+    Your app sends events in one vendor's format. Trackgate answers as that vendor would, stores each event on disk, and
     delivers it to every vendor that routes.toml names, in that vendor's own format.
     """

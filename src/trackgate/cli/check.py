@@ -21,15 +21,16 @@ if TYPE_CHECKING:
     from trackgate.config import Config
 
 
-@click.command(short_help="Find everything that is wrong with routes.toml.")
+@click.command(short_help="Find everything wrong with routes.toml.")
 @config_option
-@click.option("--strict", is_flag=True, help="Exit 1 where there are warnings.")
+@click.option("--strict", is_flag=True, help="Exit 1 if there are warnings.")
 def check(path: Path, *, strict: bool) -> None:
-    """Read routes.toml and name everything that is wrong with it, each with its line.
+    """Read routes.toml and report everything that is wrong with it, line by line.
 
-    Where the data directory is there, what waits in it for a destination that the file does not name is told too.
+    If the data directory exists, destinations that still have a queue there but are no longer in the file are
+    reported too.
 
-    Exits 0 where it can be used, 1 where it has warnings (with --strict), 2 where it has errors.
+    Exits 0 if the file can be used, 1 if it has warnings (with --strict), 2 if it has errors.
     """
     config, faults = read(path, {})
     if config is not None:

@@ -98,15 +98,15 @@ def operated(command: Callable[..., Any]) -> Callable[..., Any]:
         return command(Where(config=path, data=data, sandbox=sandbox, as_json=as_json), **rest)
 
     for option in (
-        click.option("--json", "as_json", is_flag=True, help="For programs."),
+        click.option("--json", "as_json", is_flag=True, help="Print JSON."),
         click.option(
             "--sandbox",
             is_flag=True,
             envvar="TRACKGATE_SANDBOX",
             show_envvar=True,
-            help="The outbox of `serve --sandbox`, in a folder of its own.",
+            help="Use the outbox of `serve --sandbox`, which has a directory of its own.",
         ),
-        click.option("--data", metavar="DIR", help="Where the outbox lives; wins over TRACKGATE_DATA and the file."),
+        click.option("--data", metavar="DIR", help="Data directory; overrides TRACKGATE_DATA and the file."),
         config_option,
     ):
         packed = option(packed)

@@ -36,33 +36,33 @@ class Letters(Struct, frozen=True):
     letters: tuple[Letter, ...]
 
 
-@click.group(short_help="Look through what is dead, try it again, give it up.")
+@click.group(short_help="Inspect, retry or drop dead deliveries.")
 def dead() -> None:
-    """What vendors refused, or what cannot be said to them: kept with its reason until you decide."""
+    """The dead-letter queue: what vendors refused or cannot represent, kept until you retry or drop it."""
 
 
 def filtered(command: Callable[..., Any]) -> Callable[..., Any]:
     """The filters that choose among the dead."""
     for name, metavar, words in reversed(
         (
-            ("--destination", "NAME", "Dead at this destination."),
-            ("--reason", "REASON", "For this reason, as `dead list` names it."),
-            ("--name", "GLOB", "Whose event's name matches, e.g. 'purchase_*'."),
-            ("--since", "WHEN", "Dead since then: ISO 8601, or an age such as 2h."),
-            ("--until", "WHEN", "Dead before then."),
-            ("--id", "ID", "This event of Trackgate's."),
+            ("--destination", "NAME", "Only at this destination."),
+            ("--reason", "REASON", "Only for this reason, as shown by `dead list`."),
+            ("--name", "GLOB", "Only events whose name matches, e.g. 'purchase_*'."),
+            ("--since", "WHEN", "Only what died at this time or later: ISO 8601, or an age such as 2h."),
+            ("--until", "WHEN", "Only what died before this time."),
+            ("--id", "ID", "Only this event, by Trackgate's id."),
         )
     ):
         command = click.option(name, metavar=metavar, help=words)(command)
     return command
 
 
-@dead.command("list", short_help="Why they are dead, and which.")
+@dead.command("list", short_help="Show which deliveries are dead, and why.")
 @operated
 @filtered
-@click.option("--limit", default=20, show_default=True, type=click.IntRange(1, MAX_PAGE), help="Rows at most.")
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(1, MAX_PAGE), help="Maximum rows.")
 def list_dead(where: Where, limit: int, **filters: str | None) -> None:
-    """Show why events are dead, with counts, then the latest of them."""
+    """Show why deliveries are dead, with counts, then the latest ones."""
 
     async def ask(operators: Operators) -> DeadPage:
         return await operators.get("/-/dead", DeadPage, limit=limit, **filters)
@@ -71,12 +71,12 @@ def list_dead(where: Where, limit: int, **filters: str | None) -> None:
     show(where, answer, lambda: "\n".join(_page(answer)))
 
 
-@dead.command("show", short_help="All that is known of one of them.")
+@dead.command("show", short_help="Show everything known about one dead event.")
 @operated
-@click.option("--destination", metavar="NAME", help="Where it is dead; default: everywhere that it is.")
+@click.option("--destination", metavar="NAME", help="Only this destination; default: all where it is dead.")
 @click.argument("event_id")
 def show_dead(where: Where, event_id: str, destination: str | None) -> None:
-    """Show a dead event: itself, the request as it was sent, the replies, and what would be sent today instead."""
+    """Show a dead event, the request as it was sent, the replies, and what would be sent today instead."""
 
     async def ask(operators: Operators) -> Letters:
         page = await operators.get("/-/dead", DeadPage, id=event_id, destination=destination, limit=MAX_PAGE)
@@ -91,16 +91,16 @@ def show_dead(where: Where, event_id: str, destination: str | None) -> None:
     show(where, answer, lambda: "\n\n".join("\n".join(_letter(each)) for each in answer.letters))
 
 
-@dead.command("retry", short_help="Make them due again.")
+@dead.command("retry", short_help="Make dead deliveries due again.")
 @operated
 @filtered
-@click.option("--all", "everything", is_flag=True, help="All the dead; needed where no filter is given.")
-@click.option("--dry-run", is_flag=True, help="Only say how many, and what would be sent instead of what was.")
-@click.option("--rate", metavar="N/UNIT", help="No faster than this, e.g. 100/min; needs a running gateway.")
+@click.option("--all", "everything", is_flag=True, help="All dead deliveries; required if no filter is given.")
+@click.option("--dry-run", is_flag=True, help="Only show how many there are, and how the request would differ.")
+@click.option("--rate", metavar="N/UNIT", help="Maximum pace, e.g. 100/min; needs a running gateway.")
 def retry_dead(where: Where, *, everything: bool, dry_run: bool, rate: str | None, **filters: str | None) -> None:
-    """Make dead deliveries due again, as if never tried. What is delivered meanwhile is not sent twice.
+    """Make dead deliveries due again, as if never tried. What has been delivered since then is not sent twice.
 
-    Ctrl-C loses nothing: the same command does the rest.
+    Ctrl-C loses nothing: run the same command again to continue.
     """
     selection = _selection(filters, everything=everything)
     piece, pause = _pace(rate)
@@ -129,13 +129,13 @@ def retry_dead(where: Where, *, everything: bool, dry_run: bool, rate: str | Non
         show(where, answer, lambda: "\n".join(_rehearsed(answer)))
 
 
-@dead.command("drop", short_help="Give them up for good.")
+@dead.command("drop", short_help="Give dead deliveries up for good.")
 @operated
 @filtered
-@click.option("--all", "everything", is_flag=True, help="All the dead; needed where no filter is given.")
-@click.option("--yes", is_flag=True, help="Do it: what is dropped is never sent.")
+@click.option("--all", "everything", is_flag=True, help="All dead deliveries; required if no filter is given.")
+@click.option("--yes", is_flag=True, help="Confirm: what is dropped is never sent.")
 def drop_dead(where: Where, *, everything: bool, yes: bool, **filters: str | None) -> None:
-    """Give dead deliveries up, for good. They are counted as dropped."""
+    """Give dead deliveries up for good. They count as dropped."""
     selection = _selection(filters, everything=everything)
 
     async def order(operators: Operators) -> Dropped:

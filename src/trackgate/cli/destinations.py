@@ -15,13 +15,13 @@ from trackgate.operate.answers import Dropped, Moved, Resumed
 AFTER_MOVE = "what {new} was owed already is not sent twice; watch them go: trackgate status"
 
 
-@click.command(short_help="Try a stopped destination at once.")
+@click.command(short_help="Probe a stopped destination now.")
 @operated
 @click.argument("destination")
 def resume(where: Where, destination: str) -> None:
-    """Try a destination that is down or parked at once, whatever its vendor asked to wait, and say how it stands then.
+    """Probe a destination that is down or parked now, even before the end of a Retry-After, and report its state.
 
-    Without a running gateway it is let start as up. Exits 1 where it is still not up.
+    Without a running gateway, the destination will start as up. Exits 1 if it is still not up.
     """
 
     async def order(operators: Operators) -> Resumed:
@@ -32,14 +32,14 @@ def resume(where: Where, destination: str) -> None:
     sys.exit(0 if answer.state == "up" else FAILED)
 
 
-@click.command(short_help="Move what waits to another destination.")
+@click.command(short_help="Move a removed destination's queue to another.")
 @operated
 @click.argument("old")
 @click.argument("new")
 def move(where: Where, old: str, new: str) -> None:
-    """Owe to NEW what waits or is dead at OLD, which must have left routes.toml; NEW must be in it.
+    """Move what waits or is dead at OLD to NEW. OLD must be gone from routes.toml; NEW must be in it.
 
-    Ctrl-C loses nothing: the same command does the rest.
+    Ctrl-C loses nothing: run the same command again to continue.
     """
 
     async def order(operators: Operators) -> Moved:
@@ -57,12 +57,12 @@ def move(where: Where, old: str, new: str) -> None:
     )
 
 
-@click.command(short_help="Give up what waits at a destination.")
+@click.command(short_help="Give up a removed destination's queue.")
 @operated
-@click.option("--yes", is_flag=True, help="Do it: what is dropped is never sent.")
+@click.option("--yes", is_flag=True, help="Confirm: what is dropped is never sent.")
 @click.argument("destination")
 def drop(where: Where, destination: str, *, yes: bool) -> None:
-    """Give up what waits at DESTINATION, which must have left routes.toml. The dead there: `trackgate dead drop`."""
+    """Give up what waits at DESTINATION, which must be gone from routes.toml. For its dead: `trackgate dead drop`."""
 
     async def order(operators: Operators) -> Dropped:
         path = f"{_path(destination)}/drop"

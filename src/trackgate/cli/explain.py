@@ -23,30 +23,30 @@ if TYPE_CHECKING:
 
 WORDS = {
     "carried": "carried in the properties",
-    "changed": "said in another form",
-    "made-up": "made up, because the vendor wants it",
+    "changed": "changed in form",
+    "made-up": "filled in, because the vendor expects it",
     "dropped": "dropped",
-    "degraded": "wanted by the vendor, stated by nobody",
+    "degraded": "expected by the vendor, but stated by nobody",
 }
 
 REJECTED = 1
 """Exit status: the call would be turned away."""
 
 
-@click.command(short_help="Show what would become of a call.")
+@click.command(short_help="Show how a call would be routed and converted.")
 @config_option
-@click.option("--source", metavar="NAME", help="The source that the call comes to.")
-@click.option("--path", "at", metavar="PATH", help="The vendor's path; default: its track call.")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
-@click.option("--matrix", "table", is_flag=True, help="The fidelity table of all vendors instead.")
+@click.option("--source", metavar="NAME", help="The source that receives the call.")
+@click.option("--path", "at", metavar="PATH", help="The path that is called; default: the vendor's track call.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--matrix", "table", is_flag=True, help="Show the fidelity table of all vendors instead.")
 @click.argument("file", type=click.File("rb"), required=False)
 def explain(
     path: Path, source: str | None, at: str | None, file: BinaryIO | None, *, as_json: bool, table: bool
 ) -> None:
-    """Show what would become of a call, without sending anything.
+    """Show how a call would be routed and converted, without sending anything.
 
-    FILE holds the body of a call in the source's format (- for standard input): you see the canonical event, the
-    routes that take it and those that pass it by, each outgoing call, and what the conversions keep, change and lose.
+    FILE holds the body of a call in the source's format (- for standard input). The output shows the canonical event,
+    which routes match and which do not, each outgoing call, and what the conversions keep, change and lose.
     """
     if table:
         click.echo(matrix(vendors.load()))

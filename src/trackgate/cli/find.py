@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def find(where: Where, event_id: str) -> None:
     """Find an event by Trackgate's id or the caller's own, and show what became of it at each destination.
 
-    Exits 1 where nobody knows it.
+    Exits 1 if no such event is known.
     """
 
     async def ask(operators: Operators) -> FoundEvents:

@@ -19,12 +19,12 @@ PATIENCE = 2.0
 """Seconds; a probe's own time limit is longer."""
 
 
-@click.command(short_help="Ask a running gateway how it is.")
+@click.command(short_help="Check the health of a running gateway.")
 @config_option
-@click.option("--listen", metavar="HOST:PORT", envvar="TRACKGATE_LISTEN", help="Where the gateway listens.")
-@click.option("--ready", is_flag=True, help="Ask whether new events are taken, not only whether the process lives.")
+@click.option("--listen", metavar="HOST:PORT", envvar="TRACKGATE_LISTEN", help="The gateway's address.")
+@click.option("--ready", is_flag=True, help="Check whether new events are accepted, not just whether it is alive.")
 def health(path: Path, listen: str | None, *, ready: bool) -> None:
-    """Ask the gateway that listens at the configured address how it is; exit 0 if well."""
+    """Check the health of the gateway at the configured address. Exits 0 if it is healthy."""
     try:
         at = Address.read(listen or stated(path, "listen"))
     except ValueError as error:

@@ -16,10 +16,10 @@ from trackgate.sandbox import LISTEN, build
 from trackgate.server import Bounds, Server, address_of, bind
 
 
-@click.command(short_help="Run the vendors, emulated.")
-@click.option("--listen", default=LISTEN, show_default=True, metavar="HOST:PORT", help="Where to listen.")
+@click.command(short_help="Run the emulated vendors.")
+@click.option("--listen", default=LISTEN, show_default=True, metavar="HOST:PORT", help="Address to listen on.")
 def sandbox(listen: str) -> None:
-    """Run the four vendors, emulated: strict about their documents, told to fail on demand, forgetting at exit."""
+    """Run emulators of the four vendors: strict about their documents, failing on demand, with no memory after exit."""
     try:
         asyncio.run(_serve(Address.read(listen)))
     except ValueError as error:

@@ -36,19 +36,19 @@ GARBAGE = 20_000
 
 @click.command(short_help="Run the gateway.")
 @config_option
-@click.option("--listen", metavar="HOST:PORT", help="Where to listen; wins over TRACKGATE_LISTEN and the file.")
-@click.option("--data", metavar="DIR", help="Where the outbox lives; wins over TRACKGATE_DATA and the file.")
+@click.option("--listen", metavar="HOST:PORT", help="Address to listen on; overrides TRACKGATE_LISTEN and the file.")
+@click.option("--data", metavar="DIR", help="Data directory; overrides TRACKGATE_DATA and the file.")
 @click.option(
     "--workers",
     metavar="N",
-    help="How many processes take calls and deliver; wins over TRACKGATE_WORKERS and the file.",
+    help="Number of processes that accept and deliver; overrides TRACKGATE_WORKERS and the file.",
 )
 @click.option(
     "--sandbox",
     is_flag=True,
     envvar="TRACKGATE_SANDBOX",
     show_envvar=True,
-    help="Run the emulated vendors too and send every delivery there, never to a real vendor.",
+    help="Also run the emulated vendors, and send every delivery to them, never to a real vendor.",
 )
 @click.option(
     "--sandbox-listen",
@@ -57,7 +57,7 @@ GARBAGE = 20_000
     show_default=True,
     show_envvar=True,
     metavar="HOST:PORT",
-    help="Where the emulated vendors listen.",
+    help="Address of the emulated vendors.",
 )
 def serve(
     path: Path, listen: str | None, data: str | None, workers: str | None, *, sandbox: bool, sandbox_listen: str

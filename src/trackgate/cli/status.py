@@ -24,12 +24,12 @@ DESTINATIONS = ("destination", "state", "owed", "delivered", "due", "parked", "d
 TAIL = ("oldest", "rate")
 
 
-@click.command(short_help="Show what came, what went, and what waits.")
+@click.command(short_help="Show what came in, what was delivered, and what waits.")
 @operated
 def status(where: Where) -> None:
     """Show what came in, what was delivered and what waits, and whether it adds up.
 
-    Exits 1 where it does not.
+    Exits 1 if it does not.
     """
 
     async def ask(operators: Operators) -> Status:

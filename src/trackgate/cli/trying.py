@@ -27,17 +27,15 @@ SETTLED = frozenset({"delivered", "dead", "dropped"})
 LOOK_EVERY = 0.05
 
 
-@click.command("try", short_help="Send a sample through the running gateway.")
+@click.command("try", short_help="Send a sample event through the running gateway.")
 @config_option
-@click.option(
-    "--listen", metavar="HOST:PORT", help="Where the gateway listens; wins over TRACKGATE_LISTEN and the file."
-)
-@click.option("--wait", default=10.0, show_default=True, metavar="SECONDS", help="How long to watch.")
+@click.option("--listen", metavar="HOST:PORT", help="The gateway's address; overrides TRACKGATE_LISTEN and the file.")
+@click.option("--wait", default=10.0, show_default=True, metavar="SECONDS", help="How long to wait for the deliveries.")
 @click.argument("source")
 def try_source(path: Path, source: str, listen: str | None, wait: float) -> None:
-    """Send SOURCE's documented sample through the running gateway and watch it arrive.
+    """Send SOURCE's documented sample event through the running gateway and watch it arrive.
 
-    Exits 0 where every destination has it, 1 where the gateway turned it away or some destination has it not (yet).
+    Exits 0 if every destination got it, 1 if the gateway refused it or a destination does not have it yet.
     """
     config = usable(path, {"listen": listen}, placeholders=True)
     if source not in config.sources:

@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from trackgate.vendor import Vendor
 
 STRINGS = """\
-Strings take `${NAME}` from the environment and `${file:/run/secrets/name}` from a file (without its trailing newline);
-`$${` is a literal `${`. What is unset or empty is an error. Durations are written `"500ms"`, `"30s"`, `"10m"`, `"72h"`,
-`"7d"`; sizes `"512KiB"`, `"1MiB"`, `"2GiB"` (or `KB`, `MB`, `GB`)."""
+In strings, `${NAME}` inserts an environment variable and `${file:/run/secrets/name}` the contents of a file, without
+its trailing newline; `$${` is a literal `${`. An unset or empty value is an error. Durations are written `"500ms"`,
+`"30s"`, `"10m"`, `"72h"`, `"7d"`; sizes `"512KiB"`, `"1MiB"`, `"2GiB"` (or `KB`, `MB`, `GB`); rates `"10/s"`,
+`"600/min"`."""
 
 
 def reference(vendors: Mapping[str, Vendor] | None = None) -> str:
@@ -47,4 +48,4 @@ def _later() -> str:
         f"{f'in `{table}`' if table else 'at the top level'} {', '.join(f'`{key}`' for key in sorted(later))}"
         for table, later in LATER.items()
     )
-    return f"Kept for later versions, and an error until then: {words}."
+    return f"Reserved for later versions, and an error until then: {words}."

@@ -34,49 +34,51 @@ LATER = {
 
 
 class Server(Struct, frozen=True, kw_only=True):
-    """The gateway itself. Each key is a variable too (`max_body` is `TRACKGATE_MAX_BODY`), which wins over the file."""
+    """The gateway itself. Environment variables override the file: `TRACKGATE_MAX_BODY` sets `max_body`, and so on."""
 
     listen: str = "127.0.0.1:8080"
-    """Where callers reach it: `host:port`. Off loopback every source needs a key."""
+    """Address to listen on: `host:port`. Off loopback, every source needs a key."""
     data: Path = Path("data")
-    """The directory of the outbox, made with mode 0700; relative to the working directory. One gateway each."""
+    """Directory of the outbox, created with mode 0700; relative to the working directory. Used by one gateway only."""
     workers: Annotated[int, Meta(ge=1, le=256)] = 1
-    """Processes that take calls and deliver. 1: one process does everything; more, on as many cores, share the calls,
-    and each delivers to its own destinations, beside one that has the outbox."""
+    """Number of processes that accept and deliver. 1: a single process does everything. More (one per core): they share
+    the incoming calls, each delivers to its own destinations, and a further process owns the outbox."""
     max_body: Annotated[Size, Meta(extra={"most": LARGEST_BODY})] = Size(2**20)
-    """The longest request body, where the vendor documents no limit of its own; at most 128MiB."""
+    """Largest request body, unless the vendor documents a limit of its own; at most 128MiB."""
     max_backlog: Size | None = None
-    """How much may wait; beyond it new events get a 503. Unset: half of the space that the data volume has for the
-    outbox at the start, free or filled by it, and at most 10GiB."""
+    """How much may wait for delivery; beyond it, new events get a 503. Unset: half of the space that the data volume
+    has for the outbox at startup (free space plus what the outbox already uses), at most 10GiB."""
     min_free: Annotated[Size, OrZero] = Size(64 * 2**20)
-    """The free space below which new events get a 503, so that what waits can still flow out."""
+    """Free disk space below which new events get a 503, so that the backlog can still drain."""
     retention: Duration = Duration(7 * 86_400)
-    """How long a settled event can still be found by its id."""
+    """How long a settled event can still be found by its id. Less if the disk runs low, or once all stored events
+    together exceed `max_backlog`: then the oldest settled events go first."""
     dead_retention: Duration = Duration(90 * 86_400)
-    """How long a dead delivery can still be looked at and tried again; then it is given up, and counted as dropped."""
+    """How long a dead delivery can be inspected and retried; after that it counts as dropped. One that was shed is kept
+    only while its event is: see `retention`."""
     dedupe_window: Duration = Duration(7 * 86_400)
-    """How long a repeat is known as one; at least `retention`, and grows with it where it is unset."""
+    """How long a repeated id is recognized; at least `retention`. Unset: grows with `retention`."""
     accept_timeout: Duration = Duration(5)
-    """How long a call waits for the disk before it gets a 503."""
+    """How long a call waits for the disk before it gets a 503. Its events may be stored all the same."""
     header_timeout: Duration = Duration(10)
-    """How long a caller may take over its headers."""
+    """Time limit for receiving the headers."""
     body_timeout: Duration = Duration(30)
-    """How long a caller may take over its body."""
+    """Time limit for receiving the body."""
     max_header_bytes: Size = Size(32 * 2**10)
-    """The longest request head."""
+    """Maximum size of the request headers."""
     max_connections: Annotated[int, Meta(ge=1, le=1_000_000)] = 1024
-    """Connections that are open at a time, an equal share in each worker; more are turned away with a 503."""
+    """Maximum open connections, shared equally between the workers; beyond it, callers get a 503."""
     grace: Annotated[Duration, OrZero] = Duration(20)
-    """How long SIGTERM waits for what is in flight. Less than what the platform allows (Kubernetes: 30 s)."""
+    """How long a shutdown (SIGTERM) waits for work in flight. Keep it below the platform's limit (Kubernetes: 30 s)."""
     read_token: Secret | None = None
-    """What operators show (`Authorization: Bearer ...`) to look at the gateway over HTTP, at `/-/`. Unset: they cannot;
-    the commands beside the gateway need none."""
+    """Bearer token for reading over the operators' HTTP API, at `/-/`. With neither token set, the API is off; the
+    command line on the gateway's machine needs no token."""
     act_token: Secret | None = None
-    """As `read_token`, for what changes something too: `/-/dead/retry`, `/-/destinations/NAME/move`, ..."""
+    """Bearer token for reading and for making changes: `/-/dead/retry`, `/-/destinations/NAME/move`, ..."""
     log_format: Literal["auto", "json", "console"] = "auto"
-    """`auto` is `console` on a terminal and `json` elsewhere."""
+    """Log format. `auto`: `console` on a terminal, `json` elsewhere."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """The least level that is logged."""
+    """Lowest level logged."""
 
     @property
     def address(self) -> Address:
@@ -85,59 +87,59 @@ class Server(Struct, frozen=True, kw_only=True):
 
 
 class SourceTable(Struct, frozen=True, kw_only=True):
-    """What may come in. It answers at `/NAME/...` and at the vendor's own paths at the root."""
+    """Where events come from. A source answers at `/NAME/...` and at the vendor's own paths at the root."""
 
     vendor: str
-    """The dialect that its callers speak."""
+    """The vendor whose format its callers use."""
     key: Secret | None = None
-    """What callers present, in the vendor's own header."""
+    """The key that callers present, in the vendor's own header."""
     keys: tuple[Secret, ...] = ()
-    """Several of them, while one is being replaced; instead of `key`."""
+    """Several accepted keys, for rotation; instead of `key`."""
     auth: Literal["key", "none"] = "key"
-    """`none` takes calls without a key, and only on a loopback `listen`."""
+    """`none` accepts calls without a key; allowed only if `listen` is on loopback."""
     cors: tuple[str, ...] = ()
     """Origins of web pages that may call it, such as `https://app.example.com`."""
 
 
 class Lossy(Struct, frozen=True, kw_only=True):
-    """Losses that are known."""
+    """Conversion losses you accept."""
 
     allow: tuple[str, ...] = ()
-    """Codes of notes (`name.changed`) that `check` need not warn of any more."""
+    """Note codes, such as `name.changed`, that `check` no longer warns about."""
 
 
 class DestinationTable(Struct, frozen=True, kw_only=True):
-    """Where events go. The name is the durable key: what waits in the outbox waits for it."""
+    """Where events go. The name identifies the queue: rename a destination, and what waits stays under the old name."""
 
     vendor: str
-    """The dialect to speak."""
+    """The vendor whose format to send."""
     key: Secret
-    """The vendor's API key. A `${file:...}` is read again whenever a rotated key may have arrived."""
+    """The vendor's API key. A `${file:...}` is read again before each probe of a stopped destination."""
     url: str | None = None
-    """Replaces the vendor's scheme, host and port and may add a path prefix; the vendor's path follows it."""
+    """Replaces the vendor's scheme, host and port, and may add a path prefix; the vendor's path is appended."""
     timeout: Duration = Duration(10)
-    """How long one call may take, all told."""
+    """Time limit for one call as a whole."""
     concurrency: Annotated[int, Meta(ge=1, le=10_000)] = 32
-    """The most calls in flight."""
+    """Maximum calls in flight."""
     rate: Rate | None = None
-    """The most deliveries that are started in a time, such as `"600/min"`, evenly spread. A delivery that takes two
-    calls counts once; each try counts, a probe too. Unset: as many as `concurrency` allows."""
+    """Maximum deliveries started per unit of time, such as `"600/min"`, spread evenly. Every attempt counts, including
+    probes; a delivery that takes two calls counts once. Unset: limited by `concurrency` alone."""
     backlog: BacklogPolicy = BacklogPolicy()
-    """How much may wait for it."""
+    """Limit on what waits for it."""
     retry: RetryPolicy = RetryPolicy()
-    """How failures are met."""
+    """How failed deliveries are retried."""
     lossy: Lossy = Lossy()
-    """Which losses are known."""
+    """Conversion losses you accept."""
 
 
 class RouteTable(Struct, frozen=True, kw_only=True):
-    """Which events go where. Routes are a union: several that match give one delivery for each destination."""
+    """Which events go where. Routes add up: each destination named by any matching route gets the event once."""
 
     to: tuple[str, ...]
-    """Names of destinations."""
+    """Destinations, by name."""
     name: str | None = None
-    """For logs and `explain`; `route-1`, `route-2`, ... where unset."""
+    """Name shown by `explain`; `route-1`, `route-2`, ... if unset."""
     sources: tuple[str, ...] | None = field(default=None, name="from")
-    """Names of sources; unset: every source."""
+    """Sources, by name. Unset: every source."""
     match: Match = Match()
-    """Which events; unset: every event."""
+    """Conditions on the events. Unset: every event."""

@@ -155,4 +155,4 @@ class Settler:
 def _advice(standing: Standing) -> str:
     if standing.state == "down":
         return "the upstream does not answer as it should; events wait and are sent when it does"
-    return "look at this destination's key and url; events wait, and a probe finds out by itself when it is mended"
+    return "look at this destination's key and url; events wait, and a probe notices by itself when it is fixed"

@@ -152,7 +152,7 @@ def _resumed(name: str, before: Standing, after: Standing, *, live: bool) -> str
     if after.state == "up":
         return f"{name} is up: what waits there is being sent."
     advice = (
-        "mend its key or url, then ask again"
+        "fix its key or url, then ask again"
         if after.state == "parked"
         else "its vendor has to answer again; it is tried by itself, at least every `retry.probe`"
     )

@@ -80,11 +80,12 @@ USER_RULES = {"user_id": FILLED.needed(), "email": TEXT, "phone": TEXT, "propert
 
 
 class AppizerOptions(Options, frozen=True, kw_only=True):
-    """What only an Appizer destination knows."""
+    """Options of Appizer destinations."""
 
     anonymous: Anonymous = "as-user-id"
-    """An event without a user id: `as-user-id` (its anonymous id stands in, else its device's, as the vendor's own
-    SDK does), `dead` (kept, with the reason), or `filter` (never owed)."""
+    """What to do with an event that has no user id. `as-user-id`: send its anonymous id, else its device id, as the
+    user id, as the vendor's own SDK does. `dead`: keep it as dead, with the reason. `filter`: do not deliver it
+    here."""
 
 
 class _Event(Struct):

@@ -76,14 +76,16 @@ CONTEXT_RULES = {"group_id": TEXT, "device_id": TEXT, "session_id": TEXT, "sourc
 
 
 class ThriveStackOptions(Options, frozen=True, kw_only=True):
-    """What only a ThriveStack destination knows."""
+    """Options of ThriveStack destinations."""
 
     token: Annotated[str, Meta(extra={"secret": True})] | None = None
-    """A secret. With it, calls take the form of 2024: one object, `Authorization: Bearer TOKEN` beside `KEY`, to
-    `api.dev.app.thrivestack.ai`. Without it, today's: an array, `x-api-key`, to `api.app.thrivestack.ai`."""
+    """A secret. With it, calls use the format of 2024: one object, with the headers `Authorization: Bearer TOKEN` and
+    `KEY`, to `api.dev.app.thrivestack.ai`. Without it, today's: an array, with `x-api-key`, to
+    `api.app.thrivestack.ai`."""
     anonymous: Literal["dead", "filter", "as-user-id", "sdk"] = "dead"
-    """An event without a user id: `dead` (kept, with the reason), `filter` (never owed), `as-user-id` (its anonymous
-    id stands in), or `sdk` (an empty user id beside `context.device_id`, as the browser SDK sends)."""
+    """What to do with an event that has no user id. `dead`: keep it as dead, with the reason. `filter`: do not deliver
+    it here. `as-user-id`: send its anonymous id as the user id. `sdk`: send an empty user id with
+    `context.device_id`, as the vendor's browser SDK does."""
 
 
 class _Track(Struct, kw_only=True):

@@ -45,13 +45,13 @@ IDENTIFY_RULES = {"user_id": FILLED.needed(), "metadata": OBJECT, "company": OBJ
 
 
 class UserpilotOptions(Options, frozen=True, kw_only=True):
-    """What only a Userpilot destination knows."""
+    """Options of Userpilot destinations."""
 
     region: Literal["us", "eu"] = "us"
-    """Data residency: `us` is `analytex.userpilot.io`, `eu` is `analytex-eu.userpilot.io`. Ignored beside `url`."""
+    """Data residency. `us`: `analytex.userpilot.io`; `eu`: `analytex-eu.userpilot.io`. Ignored if `url` is set."""
     anonymous: Anonymous = "dead"
-    """An event without a user id: `dead` (kept, with the reason), `filter` (never owed), or `as-user-id` (its
-    anonymous id stands in)."""
+    """What to do with an event that has no user id. `dead`: keep it as dead, with the reason. `filter`: do not deliver
+    it here. `as-user-id`: send its anonymous id as the user id."""
 
 
 class _Track(Struct):
