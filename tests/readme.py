@@ -18,12 +18,12 @@ PART = re.compile(r"(<!-- begin: (\w+) -->\n).*?(<!-- end: \2 -->)", re.DOTALL)
 
 def vendor_table() -> str:
     lines = [
-        "| vendor | taken at | a caller's key | success | limits | sent to |",
+        "| vendor | accepted paths | credential | success | limits | delivered to |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for vendor in vendors.load().values():
         first = vendor.endpoints[0]
-        limits = [f"{each.batch} events a call at `{each.path}`" for each in vendor.endpoints if each.batch]
+        limits = [f"{each.batch} events per call at `{each.path}`" for each in vendor.endpoints if each.batch]
         limits += [f"{each.max_body:,} bytes" for each in vendor.endpoints[:1] if each.max_body]
         cells = [
             f"**{vendor.title}**",

@@ -102,8 +102,9 @@ def main(names: tuple[str, ...]) -> int:
     verdicts = [verdict for each in ran for verdict in each.verdicts]
     rows = [(each.path, f"{each.seconds / 60:.1f}", _result(each)) for each in sorted(ran, key=lambda each: each.path)]
     times = table([("file", "minutes", "result"), *rows])
-    whole = f"How long each took; {(time.monotonic() - begun) / 60:.0f} minutes in all, two side by side:\n\n{times}"
-    text = page("What the fault tests found", COMMAND, verdicts, whole)
+    minutes = (time.monotonic() - begun) / 60
+    whole = f"How long each file took; {minutes:.0f} minutes in all, two files at a time:\n\n{times}"
+    text = page("Fault test results", COMMAND, verdicts, whole)
     if names:
         sys.stdout.write(text)
     else:

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
     from tests.faults.verdicts import Verdict
 
-HEAD = ("test", "done", "obligations", "lost", "duplicates", "figure", "target", "verdict")
+HEAD = ("test", "what was done", "obligations", "lost", "duplicates", "measured", "target", "verdict")
 
-HONEST = "A miss is shown as it was found; nothing is tried again."
+HONEST = "Missed targets are shown as measured; nothing was rerun for a better result."
 
 WORDS = """\
 An *obligation* is one event owed to one destination after a 2xx. It is *lost* if it neither arrived there nor is listed
-there as due, parked or dead. A *duplicate* is a call beyond one for each."""
+there as due, parked or dead. A *duplicate* is any call for it beyond the first."""
 
 
 def page(title: str, command: str, verdicts: Iterable[Verdict], *sections: str) -> str:
@@ -50,7 +50,7 @@ def broke(verdict: Verdict) -> bool:
 
 
 def _row(verdict: Verdict) -> tuple[object, ...]:
-    said = "held" if verdict.held else "**BROKEN**" if broke(verdict) else "**missed**"
+    said = "met" if verdict.held else "**BROKEN**" if broke(verdict) else "**missed**"
     counts = (verdict.obligations, verdict.lost, verdict.duplicates)
     return (verdict.test, verdict.done, *counts, verdict.figure, verdict.target, said)
 

@@ -164,7 +164,7 @@ def main(seconds: float) -> int:
     found = verdicts(finding, samples, after, done)
     for verdict in found:
         write_down(verdict)
-    text = page(f"What {seconds / 60:.0f} minutes at half load show", COMMAND, found)
+    text = page(f"Soak test: {seconds / 60:.0f} minutes at half load", COMMAND, found)
     PAGE.parent.mkdir(exist_ok=True)
     PAGE.write_text(text)
     sys.stdout.write(text)

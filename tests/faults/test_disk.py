@@ -224,7 +224,7 @@ def test_a_gateway_on_a_broken_disk_is_alive_not_ready_and_well_again_by_itself(
         obligations=2 * 4,
         lost=0,
         figure=f"{len(failed)} line in the log",
-        target="503 in the vendor's words, not ready, alive, one line, well by itself",
+        target="503 in the vendor's words, not ready, alive, one line, recovers by itself",
     )
     assert len(failed) == 1, failed
 

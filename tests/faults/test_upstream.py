@@ -36,7 +36,7 @@ def test_a_minute_of_500_costs_a_minute(place, verdict):
         lost=lost,
         duplicates=it.upstreams[THERE].duplicates,
         figure=f"all there after {ended:.0f} s",
-        target="within a probe (30 s) of the mend",
+        target="within a probe (30 s) of the fix",
     )
     assert found.held, found
     assert found.duplicates == 0
@@ -116,13 +116,13 @@ def test_two_hours_of_a_bad_key_or_path_kill_nothing_that_a_mend_could_save(plac
     # Four 404s may be an event's own; the fifth in a row says that it is the path.
     dead = 4 if number == 404 else 0
     found = verdict(
-        test=f"{number} for two hours, then mended",
+        test=f"{number} for two hours, then fixed",
         done="120 events of 120 users",
         held=not lost and tally.dead == dead and tally.delivered == 120 - dead and resumed <= PROBE + 1,
         obligations=120,
         lost=lost,
         duplicates=it.upstreams[THERE].duplicates,
-        figure=f"resumed {resumed:.0f} s after the mend; {tally.dead} dead, with their reason",
+        figure=f"resumed {resumed:.0f} s after the fix; {tally.dead} dead, with their reason",
         target=f"parked is seen within 30 s; resumes within a probe (30 s); {dead} dead",
     )
     assert found.held, found

@@ -164,13 +164,13 @@ def test_whatever_comes_over_the_wire_the_delivery_ends_as_documented(place, ver
         tallies, calls, others = asyncio.run(asyncio.wait_for(main(), GUARD))
     found = verdict(
         test=f"on the wire: {name}",
-        done="3 events, the first call met so; a second destination beside it",
+        done="3 events, the first call answered like this; a second destination beside it",
         held=calls == (4 if outcome == RETRIED else 3) and others == 3,
         obligations=6,
         lost=6 - sum(tally.delivered for tally in tallies.values()),
         duplicates=calls - 3,
         figure=f"{calls} calls for 3 events",
-        target=f"{outcome}: 0 lost, {1 if outcome == RETRIED else 0} sent again; the other destination as ever",
+        target=f"{outcome}: 0 lost, {1 if outcome == RETRIED else 0} sent again; the other destination unaffected",
     )
     assert found.held, found
     assert found.lost == 0, found
@@ -205,7 +205,7 @@ def test_a_redirect_parks_and_is_never_followed(place, verdict, number):
     assert found.held, found
 
 
-@pytest.mark.parametrize("name", ["connection refused", "a host without an address", "TLS to a port without"])
+@pytest.mark.parametrize("name", ["connection refused", "a host without an address", "TLS to a port without TLS"])
 def test_what_cannot_be_connected_to_loses_nothing_and_is_found_when_it_is_there(place, verdict, name):
     """Down after five, the other destination is served meanwhile; the target that is read anew is the good one."""
 
@@ -216,7 +216,7 @@ def test_what_cannot_be_connected_to_loses_nothing_and_is_found_when_it_is_there
             bad = {
                 "connection refused": closed,
                 "a host without an address": f"http://{'a' * 64}.invalid",  # no name may have so long a part
-                "TLS to a port without": plain.url.replace("http:", "https:"),
+                "TLS to a port without TLS": plain.url.replace("http:", "https:"),
             }[name]
             urls = {"now": bad}
             async with workers(place, {"sick": lambda: urls["now"], "well": lambda: well.url}) as outbox:
@@ -233,7 +233,7 @@ def test_what_cannot_be_connected_to_loses_nothing_and_is_found_when_it_is_there
     reasons = {line["reason"] for line in logs if line["event"] == "destination.went_down"}
     found = verdict(
         test=f"on the wire: {name}",
-        done="20 events; then the address was mended",
+        done="20 events; then the address was fixed",
         held=(tally.waiting, tally.dead) == (20, 0) and calls == 20 and reasons == {"connect"},
         obligations=40,
         lost=20 - calls,
