@@ -79,9 +79,8 @@ class ThriveStackOptions(Options, frozen=True, kw_only=True):
     """Options of ThriveStack destinations."""
 
     token: Annotated[str, Meta(extra={"secret": True})] | None = None
-    """A secret. With it, calls use the format of 2024: one object, with the headers `Authorization: Bearer TOKEN` and
-    `KEY`, to `api.dev.app.thrivestack.ai`. Without it, today's: an array, with `x-api-key`, to
-    `api.app.thrivestack.ai`."""
+    """With a token, calls use the format of 2024: one object, with the headers `Authorization: Bearer TOKEN` and `KEY`,
+    to `api.dev.app.thrivestack.ai`. Without one, today's: an array, with `x-api-key`, to `api.app.thrivestack.ai`."""
     anonymous: Literal["dead", "filter", "as-user-id", "sdk"] = "dead"
     """What to do with an event that has no user id. `dead`: keep it as dead, with the reason. `filter`: do not deliver
     it here. `as-user-id`: send its anonymous id as the user id. `sdk`: send an empty user id with
