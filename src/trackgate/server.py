@@ -15,6 +15,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from trackgate.address import Address
 from trackgate.alarm import Alarm
+from trackgate.model import Reply
+from trackgate.wire import give
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -28,9 +30,12 @@ BACKLOG = 2048
 TICK = 1.0
 """Seconds between two updates of the Date header."""
 
-CROWDED = b"Too many connections are open; try again later."
-COME_BACK = b"5"
-"""Seconds of Retry-After when there are too many connections."""
+CROWDED = Reply(
+    status=503,
+    headers={"content-type": "text/plain", "retry-after": "5", "connection": "close"},
+    body=b"Too many connections are open; try again later.",
+)
+"""What a call beyond the bound on connections hears; Retry-After is in seconds."""
 
 HOP_BY_HOP = frozenset({b"upgrade", b"connection", b"http2-settings"})
 """The headers that ask for another protocol on this connection."""
@@ -256,11 +261,4 @@ class GuardedProtocol(HttpToolsProtocol):
 
 
 async def _crowded(_scope: Any, _receive: Any, send: Any) -> None:
-    headers = [
-        (b"content-type", b"text/plain"),
-        (b"content-length", str(len(CROWDED)).encode()),
-        (b"retry-after", COME_BACK),
-        (b"connection", b"close"),
-    ]
-    await send({"type": "http.response.start", "status": 503, "headers": headers})
-    await send({"type": "http.response.body", "body": CROWDED, "more_body": False})
+    await give(send, CROWDED)

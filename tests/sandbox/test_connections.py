@@ -11,7 +11,7 @@ import httpx
 import pytest
 import uvicorn
 
-from trackgate.sandbox import wire
+from trackgate.sandbox.emulator import MAX_BODY
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -142,10 +142,19 @@ def test_a_failing_status_arrives_whole_over_the_wire(bench: Bench, protocol: st
     assert asyncio.run(scene()) == [304, 401, 503, 202, 405, 200]
 
 
-def test_a_body_that_says_it_is_too_large_is_not_read() -> None:
+def test_a_body_that_says_it_is_too_large_is_not_read(bench: Bench) -> None:
     """So that a caller who waits for a 100 Continue never sends it."""
+    heard: list[Any] = []
 
     async def receive() -> Any:
         pytest.fail("the body was asked for")
 
-    assert asyncio.run(wire.read_body(receive, {"content-length": "11"}, 10)) == wire.Body(oversize=True)
+    async def send(message: Any) -> None:
+        heard.append(message)
+
+    scope = {
+        "type": "http", "method": "POST", "path": "/userpilot/v1/track", "query_string": b"",
+        "headers": [(b"host", b"127.0.0.1"), (b"content-length", b"%d" % (MAX_BODY + 1))],
+    }  # fmt: skip
+    asyncio.run(bench.app(scope, receive, send))
+    assert heard[0]["status"] == 413

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import httpx
-import msgspec
+from msgspec.structs import replace
 
 from trackgate.deadlines import Deadlines
-from trackgate.ingest.asgi import Gone
 from trackgate.operate.answers import Refusal
 from trackgate.operate.web import DESCRIPTION
+from trackgate.payload import json_reply
+from trackgate.wire import Gone, TooLong, collect, give
 
 if TYPE_CHECKING:
     from litestar.types import Receive, Scope, Send
@@ -41,17 +42,14 @@ NOT_PASSED_ON = frozenset(
 OF_EACH_REPLY = frozenset({b"connection", b"keep-alive", b"transfer-encoding", b"date"})
 """Headers that the server adds by itself."""
 
-CLOSE = (b"connection", b"close")
-
 
 class Refused(Exception):  # noqa: N818 - what happened
     """The call is not passed on, or the owner has no reply to it; what the caller is told."""
 
-    def __init__(self, status: int, error: str, message: str, *headers: tuple[bytes, bytes]) -> None:
+    def __init__(self, status: int, error: str, message: str, **headers: str) -> None:
         super().__init__(message)
-        self.status = status
-        self.headers = [(b"content-type", b"application/json"), *headers]
-        self.body = msgspec.json.encode(Refusal(error=error, message=message))
+        reply = json_reply(status, Refusal(error=error, message=message))
+        self.reply = replace(reply, headers={**reply.headers, **headers})
 
 
 class Relay:
@@ -84,7 +82,7 @@ class Relay:
         except Gone:
             return
         except Refused as refused:
-            await _say(send, refused.status, refused.headers, refused.body)
+            await give(send, refused.reply)
             return
         await self._pass_on(call, body, self._timeout, send)
 
@@ -99,16 +97,19 @@ class Relay:
     async def _read(self, receive: Receive) -> bytes:
         try:
             with self._deadlines.within(self._body_timeout):
-                return await _collect(receive)
+                return await collect(receive, MAX_BODY)
+        except TooLong:  # in the words of the application that would have had it
+            words = f"Request Entity Too Large. GET {DESCRIPTION} says what there is."
+            raise Refused(413, "status_413", words) from None
         except TimeoutError:
             words = f"The body did not arrive within {self._body_timeout:g} s."
-            raise Refused(408, "timeout", words, CLOSE) from None
+            raise Refused(408, "timeout", words, connection="close") from None
 
     async def _pass_on(self, scope: Any, body: bytes, patience: httpx.Timeout, send: Send) -> None:
         try:
             reply = await self._ask(_request(scope, body, patience))
         except Refused as refused:
-            await _say(send, refused.status, refused.headers, refused.body)
+            await give(send, refused.reply)
             return
         kept = [(name, value) for name, value in reply.headers.raw if name.lower() not in OF_EACH_REPLY]
         await _say(send, reply.status_code, kept, reply.content)
@@ -128,24 +129,6 @@ class Relay:
         except httpx.TransportError:
             raise Refused(503, "unavailable", "The gateway is ending; ask again later.") from None
         return reply
-
-
-async def _collect(receive: Receive) -> bytes:
-    parts: list[bytes] = []
-    size = 0
-    more = True
-    while more:
-        message: Any = await receive()
-        if message["type"] != "http.request":
-            raise Gone
-        part = message.get("body", b"")
-        size += len(part)
-        if size > MAX_BODY:  # in the words of the application that would have had it
-            words = f"Request Entity Too Large. GET {DESCRIPTION} says what there is."
-            raise Refused(413, "status_413", words)
-        parts.append(part)
-        more = message.get("more_body", False)
-    return b"".join(parts)
 
 
 def _request(scope: Any, body: bytes, timeout: httpx.Timeout) -> httpx.Request:

@@ -12,6 +12,7 @@ from trackgate.headers import BATCH_ID, EVENT_ID
 from trackgate.ingest.doors import Door, Doors, Turned
 from trackgate.ingest.intake import COME_BACK
 from trackgate.model import Call, Problem, ProblemKind, Reply
+from trackgate.wire import Gone, TooLong, collect, give
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,10 +30,6 @@ PREFLIGHT_AGE = "600"
 SURPLUS = 16 * 2**20
 """Bytes of a body over its limit that are read and thrown away: a caller that is cut off while it sends often never
 hears its 413."""
-
-
-class Gone(Exception):  # noqa: N818 - nobody is left to hear a reply
-    """The caller hung up before its call was whole."""
 
 
 class Edge:
@@ -69,7 +66,7 @@ class Edge:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         path = scope["path"]
         if scope["method"] == "OPTIONS" and "origin" in headers:
-            await _write(send, self._preflight(path, headers))
+            await give(send, self._preflight(path, headers))
             return
         found = self._doors.find(scope["method"], path, headers)
         try:
@@ -80,7 +77,7 @@ class Edge:
         more = self._cors(found, path, headers) if "origin" in headers else {}
         if more or self._marks:
             reply = replace(reply, headers={**reply.headers, **self._marks, **more})
-        await _write(send, reply)
+        await give(send, reply)
         self._metrics.answered(source, reply.status, self._clock.monotonic() - start)
 
     async def _answer(self, found: Door | Turned, headers: dict[str, str], path: str, receive: Receive) -> Reply:
@@ -119,7 +116,9 @@ class Edge:
             raise _too_large(limit)
         try:
             with self._deadlines.within(self._body_timeout):
-                return await _collect(receive, limit)
+                return await collect(receive, limit, SURPLUS)
+        except TooLong:
+            raise _too_large(limit) from None
         except TimeoutError:
             words = f"The body did not arrive within {self._body_timeout:g} s."
             raise Problem(ProblemKind.TIMEOUT, words) from None
@@ -148,24 +147,6 @@ class Edge:
         return Reply(status=204, headers=allowed)
 
 
-async def _collect(receive: Receive, limit: int) -> bytes:
-    parts: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] != "http.request":
-            raise Gone
-        part = message.get("body", b"")
-        size += len(part)
-        if size <= limit:
-            parts.append(part)
-        more = message.get("more_body", False)
-        if size > limit + SURPLUS or (size > limit and not more):
-            raise _too_large(limit)
-        if not more:
-            return b"".join(parts) if len(parts) > 1 else part
-
-
 def _too_large(limit: int) -> Problem:
     return Problem(ProblemKind.TOO_LARGE, f"The body is over the limit of {limit} bytes.")
 
@@ -174,10 +155,3 @@ def _own_words(problem: Problem) -> Reply:
     """A reply in nobody's shape, for paths that are nobody's."""
     body = msgspec.json.encode({"error": problem.message, "status": problem.status})
     return Reply(status=problem.status, headers={"content-type": "application/json"}, body=body)
-
-
-async def _write(send: Send, reply: Reply) -> None:
-    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in reply.headers.items()]
-    headers.append((b"content-length", b"%d" % len(reply.body)))
-    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-    await send({"type": "http.response.body", "body": reply.body, "more_body": False})

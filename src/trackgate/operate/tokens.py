@@ -5,15 +5,18 @@ from __future__ import annotations
 import hmac
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 from litestar.enums import ScopeType
+from msgspec.structs import replace
 
 from trackgate.operate.answers import Refusal
+from trackgate.payload import json_reply
+from trackgate.wire import give
 
 if TYPE_CHECKING:
     from litestar.types import ASGIApp, Receive, Scope, Send
 
     from trackgate.config import Secret, Server
+    from trackgate.model import Reply
 
 READING = frozenset({"GET", "HEAD"})
 SCHEME = b"bearer "
@@ -43,7 +46,7 @@ class Guarded:
             reading = scope["method"] in READING
             refusal = self._refusal(shown, reading=reading)
             if refusal is not None:
-                await _turn_away(send, *refusal)
+                await give(send, _turned_away(*refusal))
                 return
         await self._app(scope, receive, send)
 
@@ -86,10 +89,8 @@ def _unset(which: str) -> str:
     )
 
 
-async def _turn_away(send: Send, status: int, refusal: Refusal) -> None:
-    body = msgspec.json.encode(refusal)
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    if status == 401:
-        headers.append((b"www-authenticate", b'Bearer realm="trackgate"'))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body, "more_body": False})
+def _turned_away(status: int, refusal: Refusal) -> Reply:
+    reply = json_reply(status, refusal)
+    if status != 401:
+        return reply
+    return replace(reply, headers={**reply.headers, "www-authenticate": 'Bearer realm="trackgate"'})

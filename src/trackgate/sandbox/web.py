@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from litestar.enums import ScopeType
@@ -10,11 +10,11 @@ from litestar.enums import ScopeType
 from trackgate.address import names_loopback
 from trackgate.model import Call
 from trackgate.payload import json_reply
-from trackgate.sandbox import wire
 from trackgate.sandbox.control import control
 from trackgate.sandbox.emulator import Emulator
 from trackgate.sandbox.failures import Failures
 from trackgate.sandbox.memory import Memory
+from trackgate.wire import Gone, TooLong, collect, give
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -45,10 +45,10 @@ class Sandbox:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection's call, or the server's lifespan."""
         if scope["type"] == ScopeType.HTTP:
-            headers = wire.headers_of(scope)
+            headers = _headers_of(scope)
             if self._loopback_only and not names_loopback(headers.get("host", "")):
                 message = "This sandbox listens on loopback: call it by 127.0.0.1 or localhost."
-                await wire.give(send, json_reply(403, {"error": "forbidden", "field": "host", "message": message}))
+                await give(send, json_reply(403, {"error": "forbidden", "field": "host", "message": message}))
                 return
             name, _, rest = scope["path"].removeprefix("/").partition("/")
             if name in self._emulator.vendors:
@@ -59,18 +59,19 @@ class Sandbox:
     async def _serve(
         self, vendor: Vendor, path: str, headers: dict[str, str], scope: HTTPScope, receive: Receive, send: Send
     ) -> None:
-        body = await wire.read_body(receive, headers, self._emulator.max_body(vendor, path))
-        if body is None:
+        try:
+            body = await _read(receive, headers, self._emulator.max_body(vendor, path))
+        except Gone:
             return
         query = scope["query_string"].decode("latin-1")
-        call = Call(method=scope["method"], url=path, headers=headers, body=body.content)
-        answer = self._emulator.answer(vendor, call, f"?{query}" if query else "", oversize=body.oversize)
+        call = Call(method=scope["method"], url=path, headers=headers, body=body or b"")
+        answer = self._emulator.answer(vendor, call, f"?{query}" if query else "", oversize=body is None)
         if answer.delay:
             await self._clock.sleep(answer.delay)
         if answer.reply is None:
-            await wire.hang_up(receive, send)
+            await hang_up(receive, send)
         else:
-            await wire.give(send, answer.reply)
+            await give(send, answer.reply)
 
 
 def build(
@@ -102,3 +103,40 @@ def build(
         keys=keys or {},
     )
     return Sandbox(emulator, control(emulator), clock, loopback_only=loopback_only)
+
+
+def _headers_of(scope: HTTPScope) -> dict[str, str]:
+    """The headers by lower-case name; one that comes twice is joined by a comma (RFC 9110)."""
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in scope["headers"]:
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return headers
+
+
+async def _read(receive: Receive, headers: Mapping[str, str], limit: int) -> bytes | None:
+    """The body; ``None`` for one over the limit, which is not read to its end."""
+    stated = headers.get("content-length", "")
+    if stated.isdigit() and int(stated[:20]) > limit:
+        return None
+    try:
+        return await collect(receive, limit)
+    except TooLong:
+        return None
+
+
+async def hang_up(receive: Receive, send: Send) -> None:
+    """Cut the connection without a byte of a reply.
+
+    ASGI has no word for it. Both of uvicorn's protocols hand in a ``send`` that belongs to an object with the
+    connection's ``transport``: that is aborted. At a server that shows none, a reply that promises more than it
+    gives makes the server cut the connection; the caller sees its status line then, but never its end.
+    """
+    transport: Any = getattr(getattr(send, "__self__", None), "transport", None)
+    if transport is None:
+        headers = [(b"content-length", b"1")]
+        await send({"type": "http.response.start", "status": 503, "headers": headers})
+        return
+    transport.abort()
+    while (await receive())["type"] != "http.disconnect":
+        pass
