@@ -183,8 +183,10 @@ def test_trailers_are_ignored():
     assert b"200" in talk(chunked)
 
 
-def test_what_is_no_http_is_refused():
+def test_what_is_no_http_is_refused_and_whoever_hears_of_refusals_tells_of_it(caplog):
+    """A flood of it would be a flood of lines."""
     assert talk(b"\x16\x03\x01 garbage\r\n\r\n").startswith(b"HTTP/1.1 400")
+    assert [record.message for record in caplog.records if record.levelname != "INFO"] == []
 
 
 @pytest.mark.parametrize(

@@ -221,7 +221,6 @@ class GuardedProtocol(HttpToolsProtocol):
             if self._upgrading:
                 self._decline_upgrade(data[asked.args[0] :])
         except httptools.HttpParserError:
-            self.logger.warning("Invalid HTTP request received.")
             self._refuse(400, b"Bad Request", b"This is no valid HTTP/1.1 request.")
 
     def _decline_upgrade(self, rest: bytes) -> None:

@@ -83,7 +83,7 @@ class Gateway:
             keeper.outbox.on_append(station.wake)
             keeper.outbox.on_retry(station.wake_held)
             app = build(station.edge(), Guarded(operators, server), looking(keeper.ready, keeper.exposition))
-            web = Server(app, station.bounds(), server.grace * SHARE_OF_GRACE)
+            web = Server(app, station.bounds(stack), server.grace * SHARE_OF_GRACE)
             serving = asyncio.create_task(web.serve(sockets=[listener]))
             damage = asyncio.create_task(keeper.outbox.until_damaged())
             stack.callback(damage.cancel)

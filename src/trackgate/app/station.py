@@ -96,15 +96,20 @@ class Station:
             marks={SANDBOX: "true"} if self._sandboxed else {},
         )
 
-    def bounds(self) -> Bounds:
-        """What callers' connections may cost: of all that may be open, each process has an equal share."""
+    def bounds(self, stack: AsyncExitStack) -> Bounds:
+        """What callers' connections may cost: of all that may be open, each process has an equal share.
+
+        Those that were turned away and not told of yet are when the stack ends.
+        """
         server = self._config.server
+        refusals = Refusals(self._log, self._metrics)
+        stack.callback(refusals.close)
         return Bounds(
             header_bytes=server.max_header_bytes,
             header_timeout=server.header_timeout,
             connections=-(-server.max_connections // server.workers),
             spared=frozenset({b"/livez"}),
-            on_refusal=Refusals(self._clock, self._log, self._metrics),
+            on_refusal=refusals,
         )
 
     # --- the way out ------------------------------------------------------------------------------------------

@@ -113,7 +113,7 @@ class Worker:
             delivering = station.deliver(stack)
             looked_at = asgi(["/readyz", "/metrics"], copy_scope=False)(relay.look)
             app = build(station.edge(), Guarded(relay, server), [looked_at])
-            web = Server(app, station.bounds(), server.grace * SHARE_OF_GRACE)
+            web = Server(app, station.bounds(stack), server.grace * SHARE_OF_GRACE)
             serving = asyncio.create_task(web.serve(sockets=[listener]))
             parent.tell(LISTENING)
             parent.beat()
