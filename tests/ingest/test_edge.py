@@ -142,7 +142,9 @@ def test_without_room_the_answer_is_the_vendors_503(vendor, failure, again, reas
 
 def test_a_commit_that_stalls_is_a_503_in_time():
     reply = post(gateway(Shelf(stall=30.0), accept_timeout=0.05), **sample(VENDORS["appizer"]))
-    assert reply.status_code == 503
+    assert (reply.status_code, reply.headers["retry-after"]) == (503, "5")
+    words = "Trackgate did not hear within 0.05 s that this is stored; try again later."
+    assert reply.json()["message"] == words
 
 
 @pytest.mark.parametrize("vendor", VENDORS.values(), ids=VENDORS)
@@ -350,6 +352,16 @@ def test_a_bug_in_a_dialect_keeps_nothing_and_asks_to_try_again(monkeypatch):
     reply = post(gateway(shelf), **sample(VENDORS["appizer"]))
     assert reply.status_code == 503
     assert not shelf.entries
+
+
+def test_a_bug_behind_the_commit_claims_nothing_of_what_was_kept(monkeypatch):
+    shelf = Shelf()
+    monkeypatch.setattr(type(VENDORS["appizer"]), "accept", lambda *_, **__: 1 / 0)
+    reply = post(gateway(shelf), **sample(VENDORS["appizer"]))
+    assert reply.status_code == 503
+    words = "Trackgate stumbled over this call and does not promise that it kept it; try again."
+    assert reply.json()["message"] == words
+    assert len(shelf.entries) == 1
 
 
 PATHS = [endpoint.path for vendor in VENDORS.values() for endpoint in vendor.endpoints]

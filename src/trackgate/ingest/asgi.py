@@ -90,9 +90,9 @@ class Edge:
             return self._reject(found, problem)
         except Gone:
             raise
-        except Exception:  # noqa: BLE001 - the outermost edge of the way in: nothing was promised, nothing is kept
+        except Exception:  # noqa: BLE001 - the outermost edge of the way in: a bug, of which nobody knows where it struck
             self._log.exception("ingest.stumbled")
-            words = "Trackgate stumbled over this call and kept nothing of it; try again."
+            words = "Trackgate stumbled over this call and does not promise that it kept it; try again."
             return self._reject(found, Problem(ProblemKind.UNAVAILABLE, words, retry_after=COME_BACK))
 
     def _reject(self, found: Door | Turned, problem: Problem) -> Reply:

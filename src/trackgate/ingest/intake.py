@@ -50,7 +50,8 @@ class Intake(Struct, frozen=True, kw_only=True):
         """Make the events of a call durable and say so in the vendor's words.
 
         Raises:
-            Problem: the call is turned away, and nothing of it is kept.
+            Problem: the call is turned away, and nothing is promised; where the storage was too slow to answer, the
+                events may be kept all the same.
 
         """
         receipt = Receipt(door.source.name, self.clock.now(), self.mint)
@@ -81,8 +82,11 @@ class Intake(Struct, frozen=True, kw_only=True):
             raise Problem(
                 ProblemKind.UNAVAILABLE, words, retry_after=COME_BACK_FULL, reason=f"{full.limit}_full"
             ) from None
-        except (OutboxError, TimeoutError):
+        except OutboxError:
             words = "Trackgate cannot store events right now; try again later."
+            raise Problem(ProblemKind.UNAVAILABLE, words, retry_after=COME_BACK) from None
+        except TimeoutError:
+            words = f"Trackgate did not hear within {self.accept_timeout:g} s that this is stored; try again later."
             raise Problem(ProblemKind.UNAVAILABLE, words, retry_after=COME_BACK) from None
 
     def _tell(
