@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 EVENT_ID: Final = "trackgate-event-id"
-"""Our id of the event: on each acceptance and on each call to an upstream."""
+"""Our id of the event: on each acceptance of one, and on each call to an upstream."""
 
 BATCH_ID: Final = "trackgate-batch-id"
-"""Our id of a batch, in the place of the event's, on its acceptance."""
+"""Our id of a batch, on its acceptance: that of its first event."""
 
 HOPS: Final = "trackgate-hops"
 """On each call to an upstream: the gateways that the event came through, this one included."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from typing import Any
 
 import httpx
 import msgspec
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
+from tests.outboxes.kinds import Sqlite
 from trackgate import vendors
 from trackgate.clock import SystemClock
 from trackgate.config import Source
@@ -245,8 +247,47 @@ def test_the_id_of_a_batch_is_found_in_the_log():
         reply = post(
             gateway(Shelf()), call["url"], headers=call["headers"], json=[{"event_name": "a", "user_id": "u"}] * 2
         )
-    batch = reply.headers["trackgate-batch-id"]
-    assert [line["batch_id"] for line in logs if line["event"] == "event.accepted"] == [batch, batch]
+    assert reply.headers["trackgate-batch-id"] == "id-1"
+    assert "trackgate-event-id" not in reply.headers
+    lines = [(line["event_id"], line["batch_id"]) for line in logs if line["event"] == "event.accepted"]
+    assert lines == [("id-1", "id-1"), ("id-2", "id-1")]
+
+
+ONE = {"event_name": "a", "user_id": "u"}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "batch"),
+    [
+        ("/thrivestack/api/track", [ONE], "id-1"),
+        ("/appizer/v1/events/batch", {"events": [ONE]}, "id-1"),
+        ("/appizer/v1/events", ONE, None),
+    ],
+)
+def test_a_batch_of_one_has_the_id_of_its_event_and_of_the_batch(path, body, batch):
+    with capture_logs() as logs:
+        reply = post(gateway(Shelf()), path, json=body)
+    assert (reply.headers["trackgate-event-id"], reply.headers.get("trackgate-batch-id")) == ("id-1", batch)
+    assert [(line["event_id"], line.get("batch_id")) for line in logs] == [("id-1", batch)]
+
+
+def test_a_batch_that_comes_again_has_the_id_that_it_had_and_that_finds_an_event(tmp_path):
+    async def main():
+        kept = Sqlite(tmp_path)
+        outbox = await kept.open()
+        transport = httpx.ASGITransport(gateway(outbox))
+        call: dict[str, Any] = {"headers": {"idempotency-key": "k1"}, "json": [ONE, {**ONE, "event_name": "b"}]}
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+            first, again = [await client.post("/thrivestack/api/track", **call) for _ in range(2)]
+        batch = first.headers["trackgate-batch-id"]
+        assert (again.status_code, again.content) == (first.status_code, first.content)
+        assert again.headers["trackgate-batch-id"] == batch
+        found = kept.find(batch)
+        assert found is not None
+        assert (found.event.id, found.event.name) == (batch, "a")
+        await outbox.close()
+
+    asyncio.run(main())
 
 
 def test_a_batch_is_taken_whole_or_not_at_all():

@@ -62,12 +62,13 @@ class Intake(Struct, frozen=True, kw_only=True):
         appended = await self._append(entries)
         ids = tuple(each.id for each in appended)
         reply = door.source.vendor.accept(door.endpoint, ids, user_id=entries[0].event.user_id)
-        if door.endpoint.batch is None or len(appended) == 1:
+        if door.endpoint.batch is None:
             self._tell(decoded, entries, appended)
-            return replace(reply, headers={**reply.headers, EVENT_ID: appended[0].id})
-        batch_id = self.mint()
-        self._tell(decoded, entries, appended, batch_id=batch_id)
-        return replace(reply, headers={**reply.headers, BATCH_ID: batch_id})
+            return replace(reply, headers={**reply.headers, EVENT_ID: ids[0]})
+        # The first event's, since that is stored: a repeat gets the same, and it finds the event.
+        self._tell(decoded, entries, appended, batch_id=ids[0])
+        only = {EVENT_ID: ids[0]} if len(ids) == 1 else {}
+        return replace(reply, headers={**reply.headers, **only, BATCH_ID: ids[0]})
 
     def _entry(self, event: Event, hops: int, idempotency_key: str, index: int) -> Entry:
         routed = self.router.route(event)
