@@ -237,11 +237,19 @@ def test_a_body_that_is_somewhat_too_long_is_read_to_its_end_unless_its_caller_w
 def test_trackgates_own_paths_say_in_its_own_words_what_they_take():
     for path in ("/livez", "/readyz", "/metrics"):
         reply = post(gateway(Shelf()), path)
-        assert (reply.status_code, reply.headers["allow"]) == (405, "GET")
-        assert reply.json() == {"error": "Method Not Allowed; send a GET.", "status": 405}
+        assert (reply.status_code, reply.headers["allow"]) == (405, "GET, HEAD")
+        assert reply.json() == {"error": "Method Not Allowed; send a GET or a HEAD.", "status": 405}
 
 
-def test_the_id_of_a_batch_is_found_in_the_log():
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics"])
+def test_trackgates_own_paths_answer_a_head_as_a_get(path):
+    """Load balancers probe with it. The server keeps the body to itself."""
+    app = gateway(Shelf())
+    looked, probed = (ask(app, method, path) for method in ("GET", "HEAD"))
+    assert (probed.status_code, probed.headers["content-type"]) == (200, looked.headers["content-type"])
+
+
+def test_the_id_of_a_batch_is_its_first_events_and_found_in_the_log():
     call = sample(VENDORS["thrivestack"])
     with capture_logs() as logs:
         reply = post(

@@ -153,12 +153,14 @@ def test_what_is_counted_is_the_same_whichever_worker_answers_and_adds_up(its, g
 
 CALLS = [
     ("GET", "/livez", {}, None),
+    ("HEAD", "/livez", {}, None),
     ("POST", "/livez", {}, None),
     ("GET", "/readyz", {}, None),
     ("GET", "/readyz/", {}, None),
     ("HEAD", "/readyz", {}, None),
     ("POST", "/readyz", {}, b"{}"),
     ("GET", "/metrics", {}, None),
+    ("HEAD", "/metrics", {}, None),
     ("DELETE", "/metrics", {}, None),
     ("GET", "/-/status", {}, None),
     ("GET", "/-/status", {"authorization": "Bearer wrong"}, None),
@@ -190,6 +192,36 @@ def test_replies_have_one_form_however_many_processes_there_are(tmp_path):
             ]
             alone, beside = ((reply.status_code, shape(reply)) for reply in heard)
             assert alone == beside, (method, path)
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics"])
+def test_a_head_is_answered_as_a_get_without_its_body(gateway, path):
+    """Two on one connection: a body between them would be no head of a reply."""
+    host, _, port = gateway.url.removeprefix("http://").partition(":")
+    head = f"HEAD {path} HTTP/1.1\r\nhost: {host}\r\n"
+    with socket.create_connection((host, int(port)), timeout=GUARD) as caller:
+        caller.sendall(f"{head}\r\n{head}connection: close\r\n\r\n".encode())
+        said = b"".join(iter(lambda: caller.recv(65_536), b""))
+    first, second, rest = said.split(b"\r\n\r\n")
+    assert first.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert second.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"\r\ncontent-length: " in first
+    assert rest == b""
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_calls_that_were_turned_away_unread_are_all_told_of_by_the_end(tmp_path, workers):
+    with stage(tmp_path, f"workers = {workers}\n") as its:
+        gateway = its.start()
+        host, _, port = gateway.url.removeprefix("http://").partition(":")
+        for _ in range(20):
+            with socket.create_connection((host, int(port)), timeout=GUARD) as caller:
+                caller.sendall(b"garbage\r\n\r\n")
+                assert caller.recv(12) == b"HTTP/1.1 400"
+        assert gateway.stop() == 0
+        log = gateway.log()
+    assert sum(line["no_http"] for line in log if line["event"] == "calls.refused") == 20
+    assert not [line for line in log if line["event"] == "library.warned"]
 
 
 def shape(reply):

@@ -77,7 +77,9 @@ def build(edge: Calls, operators: ASGIApp, looked_at: Sequence[BaseRouteHandler]
         call = cast("HTTPScope", scope)  # the server speaks neither WebSocket nor lifespan
         path = call["path"]
         if path in own_paths:
-            await own(scope, receive, send)
+            # The server keeps the body of a reply to a HEAD to itself.
+            asked: Any = {**scope, "method": "GET"} if call["method"] == "HEAD" else scope
+            await own(asked, receive, send)
         elif path.startswith(OPERATORS):
             await operators(scope, receive, send)
         else:
@@ -87,7 +89,7 @@ def build(edge: Calls, operators: ASGIApp, looked_at: Sequence[BaseRouteHandler]
 
 
 def _refused(_: Request[Any, Any, Any], refusal: HTTPException) -> Response[bytes]:
-    """Trackgate's own paths take GET only, and say so as its other replies do."""
-    body = msgspec.json.encode({"error": f"{refusal.detail}; send a GET.", "status": refusal.status_code})
-    headers = {**(refusal.headers or {}), "allow": "GET"}
+    """Trackgate's own paths are only looked at, and say so as its other replies do."""
+    body = msgspec.json.encode({"error": f"{refusal.detail}; send a GET or a HEAD.", "status": refusal.status_code})
+    headers = {**(refusal.headers or {}), "allow": "GET, HEAD"}
     return Response(body, status_code=refusal.status_code, media_type=MediaType.JSON, headers=headers)
