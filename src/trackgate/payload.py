@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -22,11 +23,20 @@ WORDS = {
 }
 """msgspec's types as a caller would say them."""
 
+BODY = "body"
+"""What a problem's ``field`` says where the body itself is at fault, or an event that stands in it without a name."""
+
 MAX_DEPTH = 100
 """Levels of nesting that a body may have; deeper ones are turned away before anything recurses into them."""
 
 
 _CONTAINERS = frozenset({dict, list})
+
+_ESCAPES = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<half>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
+    re.DOTALL,
+)
+"""Whole escapes, so that the `u` behind an escaped backslash is none."""
 
 
 def body_of(call: Call) -> Any:
@@ -46,7 +56,7 @@ def body_of(call: Call) -> Any:
     except UnicodeDecodeError:
         raise Problem(ProblemKind.INVALID, "The request body is not valid UTF-8.") from None
     except msgspec.MsgspecError as error:
-        raise Problem(ProblemKind.INVALID, f"The request body is not valid JSON: {error}.") from None
+        raise _no_json(call.body, error) from None
     if call.body.count(b"[") + call.body.count(b"{") > MAX_DEPTH and _deeper(value, MAX_DEPTH):
         raise _too_deep()
     return value
@@ -65,11 +75,8 @@ def read_fields(wire: type[Wire], value: Any, *, at: str = "", index: int | None
         Problem: it is no object, or a field is missing or of another type; the first such field is named.
 
     """
-    where = at or "body"
     if not isinstance(value, dict):
-        raise Problem(
-            ProblemKind.INVALID, f"{_place(where, index)} must be an object.", field=where, index=index, flaw="type"
-        )
+        raise mistyped(at or BODY, "an object", index)
     try:
         read = msgspec.convert(value, wire)
     except msgspec.ValidationError as error:
@@ -116,11 +123,11 @@ def batch_of(items: Any, limit: int, at: str) -> list[Any]:
     if not isinstance(items, list):
         raise mistyped(at, "an array")
     if not items:
-        raise Problem(ProblemKind.INVALID, f"`{at}` holds no event; send at least one.", field=at, flaw="missing")
+        words = f"{_place(at)} holds no event; send at least one."
+        raise Problem(ProblemKind.INVALID, words, field=at, flaw="missing")
     if len(items) > limit:
-        raise Problem(
-            ProblemKind.INVALID, f"`{at}` holds {len(items)} events; send at most {limit} in one call.", field=at
-        )
+        words = f"{_place(at)} holds {len(items)} events; send at most {limit} in one call."
+        raise Problem(ProblemKind.INVALID, words, field=at)
     return items
 
 
@@ -142,8 +149,19 @@ def json_reply(status: int, value: object, problem: Problem | None = None) -> Re
     return Reply(status=status, headers=headers, body=msgspec.json.encode(value))
 
 
-def _place(name: str, index: int | None) -> str:
+def _place(name: str, index: int | None = None) -> str:
+    if name == BODY:
+        return "The request body" if index is None else f"Event {index}"
     return f"`{name}`" if index is None else f"`{name}` of event {index}"
+
+
+def _no_json(body: bytes, error: msgspec.MsgspecError) -> Problem:
+    """In words of our own where a text was cut inside a character, as clients do; msgspec says that the body was."""
+    if any(escape["half"] for escape in _ESCAPES.finditer(body)):
+        what = "a text in it holds a lone surrogate, half of an emoji for one; cut texts between whole characters"
+    else:
+        what = str(error)
+    return Problem(ProblemKind.INVALID, f"The request body is not valid JSON: {what}.")
 
 
 def _too_deep() -> Problem:

@@ -17,7 +17,7 @@ from msgspec import Meta, Struct, structs
 from trackgate import timestamps
 from trackgate.fidelity import CARRIED, Note, carry, leave, own_extras, time_of
 from trackgate.model import Call, Context, Event, Kind, Problem, ProblemKind, Reply, Unsupported
-from trackgate.payload import batch_of, body_of, json_body, json_reply, missing, read_fields, required, stated
+from trackgate.payload import BODY, batch_of, body_of, json_body, json_reply, missing, read_fields, required, stated
 from trackgate.strict import (
     FILLED,
     OBJECT,
@@ -144,7 +144,7 @@ class ThriveStack(Vendor):
         read = _read_identify if endpoint.kind == "identify" else _read_track
         body = body_of(call)
         if isinstance(body, list):
-            items = batch_of(body, MAX_BATCH, "body")
+            items = batch_of(body, MAX_BATCH, BODY)
             return tuple(read(item, receipt, index) for index, item in enumerate(items))
         return (read(body, receipt, None),)
 
