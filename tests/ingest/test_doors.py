@@ -126,6 +126,68 @@ def test_at_the_root_the_credential_picks_the_words_of_an_error():
     assert doors(*EVERY).find("POST", "/api/group", {"authorization": "Bearer x"}).vendor is None
 
 
+@pytest.mark.parametrize("authorization", [{}, {"authorization": ""}, {"authorization": "  "}])
+def test_a_missing_key_is_answered_with_each_form_that_is_read_there(authorization):
+    found = doors(*KEYED).find("POST", "/v1/events", {**authorization, **HOST})
+    words = "The API key is missing; send `Authorization: KEY` or `Authorization: Bearer KEY`."
+    assert (turned(found), found.problem.flaw) == (ProblemKind.UNAUTHORIZED, "missing")
+    assert found.problem.message == words
+
+
+@pytest.mark.parametrize("credential", ["Bearer", "Bearer ", "Token x"])
+def test_a_form_without_its_key_or_of_nobody_here_is_answered_with_each_form_that_is_read_there(credential):
+    found = doors(*KEYED).find("POST", "/v1/events", {"authorization": credential, **HOST})
+    assert (turned(found), found.problem.flaw) == (ProblemKind.UNAUTHORIZED, "value")
+    assert found.problem.message == (
+        "`Authorization` holds no credential in a form that is read here;"
+        " send `Authorization: KEY` or `Authorization: Bearer KEY`."
+    )
+
+
+@pytest.mark.parametrize("keys", [(), ("a-key",)])
+@pytest.mark.parametrize("vendor", VENDORS.values(), ids=VENDORS)
+def test_another_vendors_form_is_called_that_and_not_an_unknown_key(vendor, keys):
+    """Where a source has no key, none can be unknown."""
+    call = vendor.sample("", "k")
+    found = doors(source("mine", vendor.name, *keys)).find("POST", call.url, {"authorization": "Basic dTpw", **HOST})
+    words = f"`Authorization` holds no credential in a form that is read here; send `{vendor.credential}`."
+    assert (turned(found), found.problem.message) == (ProblemKind.UNAUTHORIZED, words)
+
+
+@pytest.mark.parametrize("path", ["/v1/events", "/app/v1/events"])
+def test_an_unknown_key_is_answered_with_the_form_that_it_came_in(path):
+    headers = {"authorization": "Bearer wrong", **HOST}
+    words = "The API key is not known here; it is read from `Authorization: Bearer KEY`."
+    assert doors(*KEYED).find("POST", path, headers).problem.message == words
+
+
+BOTH = [source("up", "userpilot", "u-key"), source("app", "appizer", "b-key")]
+
+
+def test_by_another_method_the_form_tells_whose_call_it_is_where_another_vendor_has_the_path():
+    """Deleting users is a documented call of one vendor, and its path another's."""
+    token = {"authorization": "Token u-key", **HOST}
+    at_root, named = (doors(*BOTH).find("DELETE", path, token) for path in ("/v1/users", "/up/v1/users"))
+    assert [turned(found) for found in (at_root, named)] == [ProblemKind.NOT_FOUND] * 2
+    assert at_root.vendor is named.vendor is VENDORS["userpilot"]
+    assert at_root.problem.message == "There is nothing at this path. POST is taken at /v1/track, /v1/identify."
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [
+        ("/v1/users", {"authorization": "Bearer b-key"}),
+        ("/v1/users", {"authorization": "Bearer other"}),
+        ("/v1/users", {}),
+        ("/app/v1/users", {"authorization": "Token u-key"}),
+    ],
+)
+def test_by_another_method_the_vendor_whose_path_it_is_answers_all_others(path, headers):
+    found = doors(*BOTH).find("DELETE", path, {**headers, **HOST})
+    assert turned(found) is ProblemKind.METHOD
+    assert found.vendor is VENDORS["appizer"]
+
+
 def test_a_keyless_source_takes_loopback_hosts_only():
     for host in ("example.com", "127.evil.example", "", "10.0.0.1:8080"):
         found = doors(*EVERY).find("POST", "/appizer/v1/events", {"host": host})

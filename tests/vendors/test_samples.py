@@ -291,7 +291,8 @@ def test_each_form_of_authentication_belongs_to_its_own_vendors():
         "Bearer K": {"appizer", "thrivestack"},
         "bearer K": {"appizer", "thrivestack"},
         "Basic K": set(),
-        "Bearer": {"flywheel"},
+        "Bearer": set(),
+        "bearer ": set(),
         "": set(),
     }
     for value, heard in forms.items():

@@ -66,11 +66,14 @@ class Doors:
         doors = self.candidates(path)
         if not doors:
             return self._nowhere(path, headers)
+        named = path in self._own
         if method != "POST":
+            vendor = _spoken(doors, headers)
+            if vendor is None and not named and _spoken(self._own.values(), headers) is not None:
+                return self._nowhere(path, headers)  # a call of a vendor that has nothing here
             problem = Problem(ProblemKind.METHOD, f"{method} is not taken here; send a POST.")
-            vendor = _spoken(doors, headers) or doors[0].source.vendor
-            return Turned(problem, vendor, doors[0].source.name if len(doors) == 1 else "")
-        found = self._admit(doors[0], headers) if path in self._own else _pick(path, doors, headers)
+            return Turned(problem, vendor or doors[0].source.vendor, doors[0].source.name if len(doors) == 1 else "")
+        found = self._admit(doors[0], headers) if named else _pick(path, doors, headers)
         if isinstance(found, Turned) or found.keys:
             return found
         return _stranger(found, headers) or found
@@ -78,7 +81,7 @@ class Doors:
     def _admit(self, door: Door, headers: Mapping[str, str]) -> Door | Turned:
         if not door.keys or _matches(door, door.source.vendor.credentials(headers)):
             return door
-        return Turned(_unauthorized(door.source.vendor, headers), door.source.vendor, door.source.name)
+        return Turned(_unauthorized([door], headers), door.source.vendor, door.source.name)
 
     def _nowhere(self, path: str, headers: Mapping[str, str]) -> Turned:
         """A 404: in the words of the source that the path names, else of the vendor whose credential is shown."""
@@ -111,15 +114,14 @@ def _pick(path: str, doors: Sequence[Door], headers: Mapping[str, str]) -> Door 
     if of_form:
         vendor = of_form[0].source.vendor
         keyless = [door for door in of_form if not door.keys]
-        problem = _ambiguous(path, keyless) if len(keyless) > 1 and len(keyless) == len(of_form) else _wrong(vendor)
+        unclear = len(keyless) == len(of_form)
+        problem = _ambiguous(path, keyless) if unclear else _unauthorized(of_form, headers)
         return Turned(problem, vendor, of_form[0].source.name if len(of_form) == 1 else "")
-    vendor = doors[0].source.vendor
-    if headers.get("authorization", "").strip():
-        return Turned(_wrong(vendor), vendor)  # a credential, in the form of none of them
-    keyless = [door for door in doors if not door.keys]
+    keyless = [] if headers.get("authorization", "").strip() else [door for door in doors if not door.keys]
     if len(keyless) == 1:
         return keyless[0]
-    return Turned(_ambiguous(path, keyless) if keyless else _unauthorized(vendor, headers), vendor)
+    problem = _ambiguous(path, keyless) if keyless else _unauthorized(doors, headers)
+    return Turned(problem, doors[0].source.vendor)
 
 
 def _matches(door: Door, presented: Iterable[str]) -> bool:
@@ -131,14 +133,17 @@ def _matches(door: Door, presented: Iterable[str]) -> bool:
     return found
 
 
-def _unauthorized(vendor: Vendor, headers: Mapping[str, str]) -> Problem:
-    if vendor.credentials(headers):
-        return _wrong(vendor)
-    return Problem(ProblemKind.UNAUTHORIZED, f"The API key is missing; send `{vendor.credential}`.", flaw="missing")
-
-
-def _wrong(vendor: Vendor) -> Problem:
-    return Problem(ProblemKind.UNAUTHORIZED, f"The API key is not known here; it is read from `{vendor.credential}`.")
+def _unauthorized(doors: Iterable[Door], headers: Mapping[str, str]) -> Problem:
+    """What none of these doors opens to: an unknown key, or no key in a form that they read."""
+    vendors = {door.source.vendor.name: door.source.vendor for door in doors}.values()
+    forms = " or ".join(f"`{vendor.credential}`" for vendor in vendors)
+    if any(vendor.credentials(headers) for vendor in vendors):
+        words = f"The API key is not known here; it is read from {forms}."
+    elif headers.get("authorization", "").strip():
+        words = f"`Authorization` holds no credential in a form that is read here; send {forms}."
+    else:
+        return Problem(ProblemKind.UNAUTHORIZED, f"The API key is missing; send {forms}.", flaw="missing")
+    return Problem(ProblemKind.UNAUTHORIZED, words)
 
 
 def _ambiguous(path: str, doors: Sequence[Door]) -> Problem:

@@ -90,10 +90,14 @@ class Flywheel(Vendor):
     credential = "Authorization: KEY"
 
     def credentials(self, headers: Mapping[str, str]) -> tuple[str, ...]:
-        """The whole of Authorization, if it is one word: `without 'Bearer ' prefix`, says the OpenAPI."""
+        """The whole of Authorization, if it is one word: `without 'Bearer ' prefix`, says the OpenAPI.
+
+        That prefix alone is another form's, without its key.
+        """
         words = headers.get("authorization", "").split()
-        ours = headers.get("auth-type", "api").strip().lower() == "api"
-        return tuple(words) if ours and len(words) == 1 else ()
+        if len(words) != 1 or words[0].lower() == "bearer":
+            return ()
+        return tuple(words) if headers.get("auth-type", "api").strip().lower() == "api" else ()
 
     def decode(self, call: Call, endpoint: Endpoint, receipt: Receipt) -> tuple[Decoded, ...]:
         at, inner, outer = _unwrap(body_of(call))
