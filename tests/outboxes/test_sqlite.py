@@ -27,11 +27,15 @@ from trackgate.outboxes.sqlite import database as sqlite_database
 from trackgate.outboxes.sqlite import outbox as sqlite
 from trackgate.outboxes.sqlite import room as sqlite_room
 from trackgate.outboxes.sqlite import sweep as sqlite_sweep
+from trackgate.outboxes.sqlite import writer as sqlite_writer
 from trackgate.outboxes.sqlite.checksum import checksum
+from trackgate.outboxes.sqlite.queue import Queue
 from trackgate.outboxes.sqlite.reader import SqliteReader
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from trackgate.outboxes.jobs import Job
 
 FILE = "outbox.db"
 
@@ -964,6 +968,44 @@ def test_on_a_full_disk_new_events_are_refused_and_the_ballast_lets_the_queue_dr
         kind.clock.seconds += 2
         await box.append([entry(3, "a")])
         assert ballast.exists()  # before the first new event: the disk may be full again at once
+        await box.close()
+
+    asyncio.run(run())
+
+
+def test_a_sweep_that_finds_no_space_goes_on_at_once_only_if_the_ballast_was_there_to_release(kind, monkeypatch):
+    """Else the writer's thread would do nothing but sweep in vain and load its books anew."""
+    swept: list[bool] = []
+    waits: list[float] = []
+
+    def no_space_to_sweep(*_: object) -> bool:
+        swept.append((kind.directory / sqlite_room.FILE).exists())
+        raise apsw.FullError
+
+    def fetch(queue: Queue, patience: float) -> list[Job]:
+        waits.append(patience)
+        return real_fetch(queue, patience)
+
+    real_fetch = Queue.fetch
+    monkeypatch.setattr(sqlite_sweep.Sweep, "chunk", no_space_to_sweep)
+    monkeypatch.setattr(Queue, "fetch", fetch)
+
+    async def run():
+        box = await kind.open()
+
+        async def swept_so_often():
+            return len(swept) >= 2 * rounds
+
+        for rounds in (1, 2):
+            await eventually(swept_so_often)
+            for number in range(20):  # neither what is recorded nor what is refused makes it try more often
+                await box.stand("a", Standing())
+                with pytest.raises(OutboxFull):
+                    await box.append([entry(number, "a")])
+            assert swept == [True, False] * rounds
+            assert waits[-1] == sqlite_writer.SHORT_SWEEP
+            kind.clock.seconds += sqlite_writer.SHORT_SWEEP
+            await box.stand("a", Standing())
         await box.close()
 
     asyncio.run(run())

@@ -79,6 +79,7 @@ class Writer:
         self._sweep = Sweep(limits, say)
         self._sweeping = True
         self._next_sweep = clock.monotonic()
+        self._no_sweep_until = clock.monotonic()
         self._next_oldest = clock.monotonic()
         self._next_complaint = clock.monotonic()
         self._hand = 1
@@ -192,13 +193,13 @@ class Writer:
             return OutboxFull("backlog")
         if not self._room.short():
             return None
-        self._next_sweep = min(self._next_sweep, self._clock.monotonic())
+        self._sweep_soon()
         return OutboxFull("disk")
 
     def _ran_out(self, jobs: Sequence[Job]) -> None:
         """The disk is full: new events are refused, and what drains the queue is tried again without ballast."""
         had_ballast = self._room.ran_out()
-        self._next_sweep = self._clock.monotonic()
+        self._sweep_soon()
         if had_ballast or self._clock.monotonic() >= self._next_complaint:
             self._next_complaint = self._clock.monotonic() + COMPLAIN_EVERY
             self._say("outbox.ran_out_of_space", ballast_released=had_ballast)
@@ -289,23 +290,32 @@ class Writer:
                 self._look_for_oldest(self._database)
                 self._publish(Answered([], self._snapshot()))
             if now >= self._next_sweep or (self._sweeping and idle):
-                self._next_sweep = now + BUSY_SWEEP
-                shortage = self._room.shortage()
-                self._sweeping = self._sweep.chunk(self._database, self._books, self._now(), shortage)
-                if not self._sweeping:
-                    if shortage:
-                        # Only now does the file give back what it does not use; where somebody reads it, next time.
-                        self._database.checkpoint(wait=False)
-                    self._next_sweep = now + (SHORT_SWEEP if shortage else EVERY)
-        except apsw.FullError:
-            self._room.ran_out()
-            self._roll_back()
+                self._go_on_sweeping(self._database, now)
         except apsw.Error as error:
             self._fail(error)
         except Exception as error:  # noqa: BLE001 - as in `_answer`: the thread outlives its bugs
             self._sweeping, self._next_sweep = False, now + EVERY
             self._say("outbox.stumbled", job="Sweep", error=type(error).__name__)
             self._roll_back()
+
+    def _go_on_sweeping(self, database: Database, now: float) -> None:
+        """Sweep a little, and say when to go on: at once, unless the pass is over, or found no space to write."""
+        shortage = self._room.shortage()
+        pause = SHORT_SWEEP if shortage else EVERY
+        try:
+            self._sweeping = self._sweep.chunk(database, self._books, self._now(), shortage)
+            if shortage and not self._sweeping:
+                # Only now does the file give back what it does not use; where somebody reads it, next time.
+                database.checkpoint(wait=False)
+        except apsw.FullError:
+            self._roll_back()
+            self._sweeping, pause = self._room.ran_out(), SHORT_SWEEP
+            self._no_sweep_until = now if self._sweeping else now + pause
+        self._next_sweep = now + (BUSY_SWEEP if self._sweeping else pause)
+
+    def _sweep_soon(self) -> None:
+        """Space is short: sweep as soon as there is a chance that it can."""
+        self._next_sweep = min(self._next_sweep, max(self._clock.monotonic(), self._no_sweep_until))
 
     def _look_for_oldest(self, database: Database) -> None:
         self._books.refresh_oldest(database)
