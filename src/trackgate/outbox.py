@@ -34,6 +34,9 @@ from msgspec import Struct, field
 
 from trackgate.model import Event
 
+STORAGE_PAUSE = 1.0
+"""Seconds between two tries of what must be done in the end, while the storage does not answer."""
+
 
 class OutboxError(Exception):
     """The outbox cannot do what it was asked."""

@@ -208,7 +208,7 @@ def test_an_orderly_end_gives_back_without_a_count(holds):
 
 
 def test_letting_go_is_tried_again_until_the_storage_answers(holds, monkeypatch):
-    monkeypatch.setattr(remote_server, "TRY_AGAIN", 0.01)
+    monkeypatch.setattr(remote_server, "STORAGE_PAUSE", 0.01)
 
     async def law(site):
         box = await site.reach()

@@ -13,10 +13,10 @@ from msgspec.structs import replace
 from trackgate.deadlines import Deadlines
 from trackgate.deliver.pace import Pace
 from trackgate.deliver.send import Tried
-from trackgate.deliver.settling import STORAGE_PAUSE, Judged, Settler
+from trackgate.deliver.settling import Judged, Settler
 from trackgate.deliver.window import Window
 from trackgate.model import Retry
-from trackgate.outbox import Dead, Delivery, Fate, Held, OutboxError, Settlement, Standing
+from trackgate.outbox import STORAGE_PAUSE, Dead, Delivery, Fate, Held, OutboxError, Settlement, Standing
 from trackgate.retry import Moment, RetryPolicy, aged, at_start, judge
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from trackgate.outbox import Dead, Held, OutboxError, Settlement, Standing
+from trackgate.outbox import STORAGE_PAUSE, Dead, Held, OutboxError, Settlement, Standing
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from trackgate.metrics import Metrics
     from trackgate.model import Clock
     from trackgate.outbox import Outbox
-
-STORAGE_PAUSE = 1.0
-"""Seconds between two tries while the outbox does not answer."""
 
 STOPPED = {"down": "went_down", "parked": "parked"}
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from trackgate.outbox import Dead, OutboxError, OutboxUnavailable
+from trackgate.outbox import STORAGE_PAUSE, Dead, OutboxError, OutboxUnavailable
 from trackgate.outboxes.counts import with_rejected
 from trackgate.outboxes.jobs import (
     DAMAGED,
@@ -36,9 +36,6 @@ if TYPE_CHECKING:
 
     from trackgate.outbox import Appended, Delivery, Entry, Ledger, Settlement, Standing
     from trackgate.outboxes.jobs import Handed
-
-STORAGE_PAUSE = 1.0
-"""Seconds between two tries to record what nobody waits for, while the storage does not answer."""
 
 WITHIN = 1.0
 """Seconds after which a call turned away is written down, if nothing else is written before."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Self
 
-from trackgate.outbox import OutboxUnavailable
+from trackgate.outbox import STORAGE_PAUSE, OutboxUnavailable
 from trackgate.outboxes.jobs import LetGo, Take, TakeHeld, TakeLive
 from trackgate.outboxes.remote.frames import Known, Told
 from trackgate.outboxes.remote.peer import Peer
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 
 LEDGER_EVERY = 1.0
 """Seconds between two times that a worker is told the ledger, at least: it is long, and few look at it."""
-
-TRY_AGAIN = 1.0
-"""Seconds between two tries to let go of what a worker had in hand, while the storage does not answer."""
 
 
 class OutboxServer:
@@ -118,7 +115,7 @@ class OutboxServer:
     def _have_let_go(self, destinations: list[str], answer: asyncio.Future[None]) -> None:
         if answer.cancelled() or answer.exception() is not None:
             if not self._closed:
-                self._loop.call_later(TRY_AGAIN, self._let_go, destinations)
+                self._loop.call_later(STORAGE_PAUSE, self._let_go, destinations)
             return
         for name in destinations:
             del self._hands[name]
