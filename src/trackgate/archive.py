@@ -6,9 +6,9 @@ writes. What operators change is the ``OwnedOutbox``'s: ``retry_dead``, ``drop_d
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import Literal, Protocol
 
 from msgspec import Struct
 
@@ -62,6 +62,20 @@ class Page(Struct, frozen=True, kw_only=True):
     next: str | None = None
 
 
+class Miscount(Struct, frozen=True, array_like=True):
+    """Where the rows are not what was counted: at a destination, or (``events``) in the log as a whole."""
+
+    destination: str
+    what: Literal["waiting", "dead", "events"]
+    counted: int
+    found: int
+
+    def __str__(self) -> str:
+        if self.what == "events":
+            return f"the log: {self.counted} events as counted, and one of number {self.found} in the outbox"
+        return f"destination {self.destination}: {self.counted} {self.what} as counted, {self.found} in the outbox"
+
+
 class Archive(Protocol):
     """The reading side of an outbox.
 
@@ -90,6 +104,12 @@ class Archive(Protocol):
 
     def ledger(self) -> Ledger:
         """The counts as of the last commit."""
+
+    def miscounts(self, enough: Callable[[], bool]) -> Sequence[Miscount] | None:
+        """Count the rows, and compare them with the counters of the same moment.
+
+        ``enough`` is asked now and then, on this thread; where it says so, it is given up: ``None``.
+        """
 
     def close(self) -> None:
         """Let go of the storage."""

@@ -29,6 +29,7 @@ from trackgate.clock import SystemClock
 from trackgate.config import load
 from trackgate.outbox import Held, OutboxUnavailable, Standing
 from trackgate.outboxes.sqlite import check as sqlite_check
+from trackgate.outboxes.sqlite import database as sqlite_database
 from trackgate.outboxes.sqlite import salvage as sqlite_salvage
 from trackgate.outboxes.sqlite import writer as sqlite_writer
 from trackgate.outboxes.sqlite.database import sync
@@ -296,7 +297,7 @@ def _look_briefly(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if the file were so large that the start does not wait for any of the check."""
     monkeypatch.setattr(sqlite_check, "SMALL", 0)
     monkeypatch.setattr(sqlite_check, "LOOK", -1.0)
-    monkeypatch.setattr(sqlite_check, "STEPS", 1)
+    monkeypatch.setattr(sqlite_database, "STEPS", 1)
 
 
 @pytest.mark.parametrize("how", [MISCOUNTED, UNINDEXED])
@@ -335,7 +336,7 @@ def test_a_small_file_is_looked_at_to_its_end_before_anything_is_handed_out(tmp_
         await box.close()
         _spoil(kind.directory, MISCOUNTED)
         monkeypatch.setattr(sqlite_check, "LOOK", -1.0)
-        monkeypatch.setattr(sqlite_check, "STEPS", 1)
+        monkeypatch.setattr(sqlite_database, "STEPS", 1)
         await (await kind.open(log=told)).close()
         assert [event for event, _ in told.lines] == ["outbox.salvaged"]
 

@@ -544,6 +544,21 @@ def test_numbers_are_not_used_again_when_all_events_are_gone(kind):
     asyncio.run(run())
 
 
+def test_counting_the_rows_ends_when_it_is_enough_and_the_reader_goes_on(kind, monkeypatch):
+    monkeypatch.setattr(sqlite_database, "STEPS", 1)
+
+    async def run():
+        box = await kind.open()
+        await box.append([entry(n, "a", "b") for n in range(10)])
+        with SqliteReader(kind.directory) as reader:
+            assert reader.miscounts(lambda: False) == []
+            assert reader.miscounts(lambda: True) is None
+            assert reader.find("event-1") is not None
+        await box.close()
+
+    asyncio.run(run())
+
+
 async def pass_by(kind: Sqlite, box: Any, gone: Callable[[], Awaitable[bool]]) -> None:
     """Let the sweep come by until this is so."""
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import apsw
 from msgspec import Struct
 
+from trackgate.archive import Miscount
 from trackgate.outboxes.sqlite.database import APPLICATION_ID, FILE, FORMAT, PATIENCE, Database, load_statements
 from trackgate.outboxes.sqlite.log import Log
 
@@ -28,8 +29,6 @@ LOOK = 0.25
 """Seconds that the start waits for the check of a larger one; it gets through some 100 MiB from memory."""
 LONGEST = 10.0
 """Seconds that the rest of it may take: as long as somebody reads, the write-ahead log grows."""
-STEPS = 10_000
-"""Of SQLite's, between two looks at the clock."""
 LAST_TURN = 19
 """Of the scheduler: whoever else wants to run goes first."""
 
@@ -138,11 +137,12 @@ def _damage(connection: apsw.Connection, enough: Callable[[], bool]) -> str | No
         apsw.Error: likewise what is wrong, or the storage failed.
 
     """
-    connection.set_progress_handler(enough, STEPS)
+    database = Database(connection, load_statements())
+    database.give_up_when(enough)
     if int(connection.pragma("user_version")) == FORMAT:
-        names = Database(connection, load_statements()).rows("miscounted", str)
-        if names:
-            return f"the rows are not what was counted: {', '.join(map(repr, names))}"
+        miscounts = database.rows("miscounted", Miscount)
+        if miscounts:
+            return f"the rows are not what was counted ({'; '.join(map(str, miscounts))})"
     found = connection.execute("pragma integrity_check(1)").get
     return None if found == "ok" else str(found)
 

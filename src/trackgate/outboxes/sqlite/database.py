@@ -20,7 +20,7 @@ from trackgate.outboxes.sqlite.log import PAGE
 from trackgate.outboxes.sqlite.rows import steps
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Mapping, Sequence
     from pathlib import Path
 
 FILE = "outbox.db"
@@ -39,6 +39,9 @@ writes anew is moved once for all of them; and fewer than one commit in a hundre
 
 PATIENCE = 5_000
 """Milliseconds that a statement waits for somebody else's lock."""
+
+STEPS = 10_000
+"""Of SQLite's, between two looks at whether it was enough."""
 
 _NOT_WRITTEN = ("JSON cannot hold BLOB values", "malformed JSON")
 """In the message of an error that only a damaged value can have caused."""
@@ -156,6 +159,10 @@ class Database:
     def rows(self, name: str, form: type[Answer], **values: object) -> list[Answer]:
         """The rows that a named statement gives as one JSON list."""
         return self.read(name, list[form], **values) or []  # type: ignore[valid-type]
+
+    def give_up_when(self, enough: Callable[[], bool] | None) -> None:
+        """From now on a statement ends in an ``apsw.InterruptError`` where ``enough``, asked now and then, says so."""
+        self._connection.set_progress_handler(enough, STEPS)
 
     def begin(self, *, write: bool = True) -> None:
         """Start a transaction; one that only reads sees one moment."""

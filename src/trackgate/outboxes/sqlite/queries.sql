@@ -577,20 +577,28 @@ cross join dead x on x.destination = d.id and x.seq = e.seq
 where e.id = :id and x.dropped_at is null;
 
 -- name: miscounted
--- The destinations whose rows are not what was counted, and '' where the log is longer than was counted.
-select json_group_array(name) from (
-    select d.name from destination d
-    where coalesce((select sum(iif(counter = 'owed', n, -n)) from tally
-            where kind = 'destination' and name = d.name and counter in ('owed', 'delivered', 'dead', 'dropped')), 0)
-        <> (select count(*) from unsettled where destination = d.id)
+-- Where the rows are not what was counted: destination, what, counted, found. '' where the log is longer than counted.
+with compared (name, what, counted, found) as materialized (
+    select d.name, 'waiting',
+        coalesce((select sum(iif(counter = 'owed', n, -n)) from tally
+            where kind = 'destination' and name = d.name and counter in ('owed', 'delivered', 'dead', 'dropped')), 0),
+        (select count(*) from unsettled where destination = d.id)
         - (select count(*) from ahead where destination = d.id and seq > d.cursor)
         + coalesce((
             select sum((select count(*) from event where owed = m.set_id and seq > d.cursor))
             from member m where m.destination = d.id
         ), 0)
-    or coalesce((select n from tally where kind = 'destination' and name = d.name and counter = 'dead'), 0)
-        <> (select count(*) from dead where destination = d.id and dropped_at is null)
+    from destination d
     union all
-    select '' where (select max(seq) from event)
-        > coalesce((select n from tally where kind = 'log' and counter = 'events'), 0)
+    select d.name, 'dead',
+        coalesce((select n from tally where kind = 'destination' and name = d.name and counter = 'dead'), 0),
+        (select count(*) from dead where destination = d.id and dropped_at is null)
+    from destination d
+    union all
+    select '', 'events',
+        coalesce((select n from tally where kind = 'log' and counter = 'events'), 0),
+        coalesce((select max(seq) from event), 0)
+)
+select json_group_array(json_array(name, what, counted, found)) from (
+    select * from compared where iif(what = 'events', found > counted, found <> counted)
 );

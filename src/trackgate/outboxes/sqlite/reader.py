@@ -10,7 +10,7 @@ import apsw
 import msgspec
 from msgspec import Struct
 
-from trackgate.archive import Autopsy, Cause, DeadLetter, Page
+from trackgate.archive import Autopsy, Cause, DeadLetter, Miscount, Page
 from trackgate.model import Event
 from trackgate.outbox import Attempt, Found, Ledger, OutboxUnavailable, Selection
 from trackgate.outboxes.jobs import DAMAGED
@@ -19,7 +19,7 @@ from trackgate.outboxes.sqlite.database import Database
 from trackgate.outboxes.times import micros, moment
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Callable, Generator, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -207,6 +207,16 @@ class SqliteReader:
                 return Books.load(self._database, policies={}).counts(limit=0).ledger
             finally:
                 self._database.roll_back()
+
+    def miscounts(self, enough: Callable[[], bool]) -> list[Miscount] | None:
+        with _reading():
+            self._database.give_up_when(enough)
+            try:
+                return self._database.rows("miscounted", Miscount)
+            except apsw.InterruptError:
+                return None
+            finally:
+                self._database.give_up_when(None)
 
     def close(self) -> None:
         self._database.close()
