@@ -13,6 +13,7 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 
+import apsw
 import httpx
 import pytest
 from click.testing import CliRunner
@@ -23,8 +24,11 @@ from tests.outboxes.kinds import Sqlite
 from tests.program.running import GUARD, appizer, arrived, metrics, stage, until
 from trackgate.cli import main
 from trackgate.cli.status import _backlog
+from trackgate.operate import inquiries
 from trackgate.operate.tally import of_destination
 from trackgate.outbox import DestinationTally
+from trackgate.outboxes.sqlite import database
+from trackgate.outboxes.sqlite.database import FILE
 from trackgate.outboxes.sqlite.lock import own
 
 BEARER = {"authorization": "Bearer in-appizer"}
@@ -69,6 +73,12 @@ def still(text):
     return re.sub(r"at 2\d{3}-\S+Z|\d+d(?=\s)", "NOW", text)
 
 
+def spoil(folder, sql):
+    connection = apsw.Connection(str(folder / "data" / FILE))
+    connection.execute(sql)
+    connection.close()
+
+
 # --- without a gateway ------------------------------------------------------------------------------------------
 
 STATUS = """\
@@ -85,7 +95,8 @@ here         up         1          0    0       0     1        0         0      
 there        up         3          0    0       0     3        0         0       -     -
   gone is parked: not in routes.toml
 
-it adds up: received = accepted + duplicate + rejected, owed = delivered + due + parked + dead + dropped
+received = accepted + duplicate + rejected; owed = delivered + due + parked + dead + dropped
+it adds up: as many wait, and are dead, in the outbox as were counted
 """
 
 DEAD = """\
@@ -140,6 +151,29 @@ today this would be sent instead
 
 def test_status_is_readable_without_a_gateway_and_adds_up(folder):
     assert still(run(folder, "status")) == STATUS
+
+
+def test_status_fails_where_it_does_not_add_up_and_says_what_to_do(folder):
+    spoil(folder, "delete from dead where seq = 2")
+    said = run(folder, "status", status=1).splitlines()[-1]
+    assert said == (
+        "it does not add up: destination there: 3 dead as counted, 2 in the outbox; "
+        "restart the gateway: it salvages its outbox as it starts, and logs what is lost"
+    )
+
+    async def restart():
+        await (await Data(folder).open()).close()
+
+    asyncio.run(restart())
+    assert "it adds up" in run(folder, "status")
+
+
+def test_status_does_not_say_that_it_adds_up_where_nobody_looked(folder, monkeypatch):
+    monkeypatch.setattr(inquiries, "LONGEST_CHECK", -1)
+    monkeypatch.setattr(database, "STEPS", 1)
+    said = run(folder, "status")
+    assert "it adds up" not in said
+    assert said.endswith("not compared with what is in the outbox: that would take longer than -1 s\n")
 
 
 def test_the_dead_are_led_by_their_causes(folder):
@@ -420,6 +454,22 @@ def test_a_gateway_that_was_killed_leaves_a_socket_that_stops_nobody(tmp_path):
         assert status(tmp_path)["gateway"] == "none"
         gateway = its.start()
         assert status(tmp_path)["gateway"] == "ready"
+        assert gateway.stop() == 0
+
+
+def test_a_gateway_that_takes_nothing_says_the_same_word_and_reason_everywhere(tmp_path):
+    with stage(tmp_path, server='max_backlog = "2KiB"') as its:
+        its.fail(vendor="flywheel", status=401, times=-1)
+        gateway = its.start()
+        calls = (httpx.post(f"{gateway.url}/v1/events", headers=BEARER, json=appizer(n)) for n in range(100))
+        assert next(reply for reply in calls if not reply.is_success).status_code == 503
+        ready = httpx.get(f"{gateway.url}/readyz")
+        told = status(tmp_path)
+        assert (ready.status_code, ready.json()["status"]) == (503, "refusing")
+        assert (told["gateway"], told["reason"]) == ("refusing", ready.json()["reason"])
+        first, second = run(tmp_path, "status").splitlines()[:2]
+        assert first.startswith("gateway  refusing, at ")
+        assert second == "  new events are refused: the backlog has reached `server.max_backlog`"
         assert gateway.stop() == 0
 
 

@@ -15,7 +15,7 @@ from tests.made import NOON
 from tests.outboxes.kinds import Sqlite, entry
 from trackgate.config import load
 from trackgate.masking import MaskedCall
-from trackgate.operate.inquiries import Running
+from trackgate.operate.inquiries import Readiness, Running
 from trackgate.operate.operator import Operator
 from trackgate.operate.web import build
 from trackgate.outbox import Attempt, Dead, Delivery, Held, Settlement, Standing
@@ -50,6 +50,7 @@ class Bench:
         self.outbox = outbox
         self.app = app
         self.probed: list[str] = []
+        self.readiness = Readiness("ready")
 
     async def ask(self, method: str, path: str, **sent: Any) -> httpx.Response:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://x") as client:
@@ -109,7 +110,7 @@ async def bench(folder: Path, *, live: bool, read_only: bool = False) -> AsyncIt
         made.probed.append(name)
         return Standing()
 
-    running = Running(phase=lambda: "ready", workers=Workers(1, {0}), rate=lambda _: 1.5, probe=probe)
+    running = Running(readiness=lambda: made.readiness, workers=Workers(1, {0}), rate=lambda _: 1.5, probe=probe)
     operator = Operator(
         lambda: SqliteReader(kind.directory),
         None if read_only else outbox,

@@ -8,9 +8,13 @@ from structlog.testing import capture_logs
 
 from tests.operate.bench import minutes, play
 from trackgate.metrics import Metrics
+from trackgate.operate import inquiries
+from trackgate.operate.inquiries import Readiness
 from trackgate.operate.operator import _resumed
-from trackgate.operate.tally import GONE
+from trackgate.operate.tally import GONE, faults
 from trackgate.outbox import Standing
+from trackgate.outboxes.sqlite import database as sqlite_database
+from trackgate.outboxes.sqlite.database import FILE
 
 SAMPLED = {
     "owed": "owed_total",
@@ -44,6 +48,65 @@ def test_status_and_metrics_agree_exactly_at_a_quiet_moment(tmp_path):
             assert web[field] == float(seen[f'trackgate_{field}_total{{source="web"}}'])
         assert (web["received"], web["accepted"], web["rejected_by"]) == (8, 5, {"invalid": 3})
         assert status["destinations"]["here"]["parked"] == 2
+
+    play(tmp_path, act)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        ("delete from dead where seq = 1", "destination there: 2 dead as counted, 1 in the outbox"),
+        ("update tally set n = 5 where name = 'here'", "destination here: 5 waiting as counted, 2 in the outbox"),
+        ("delete from event where seq = 4", "destination here: 2 waiting as counted, 1 in the outbox"),
+        ("delete from unsettled where seq = 5", "destination gone: 1 waiting as counted, 0 in the outbox"),
+        ("update tally set n = 3 where counter = 'events'", "the log: 3 events as counted, and one of number 5"),
+    ],
+)
+def test_status_names_what_is_in_the_outbox_otherwise_than_it_was_counted(tmp_path, spoil, words):
+    """The gateway's own counts know nothing of it."""
+
+    async def act(bench):
+        await bench.kill("there", 1, 2)
+        await bench.owe("here", 3, 4)
+        await bench.owe("gone", 5)
+        await bench.hold("gone")
+        before = await bench.get("/-/status")
+        assert (before["faults"], before["unchecked"]) == ([], None)
+        connection = apsw.Connection(str(bench.directory / FILE))
+        connection.execute(spoil)
+        connection.close()
+        [fault] = (await bench.get("/-/status"))["faults"]
+        assert words in fault
+        assert fault.endswith("restart the gateway: it salvages its outbox as it starts, and logs what is lost")
+        assert faults(bench.outbox.ledger()) == ()
+
+    play(tmp_path, act)
+
+
+def test_what_could_not_be_compared_is_not_said_to_add_up(tmp_path, monkeypatch):
+    """The counts are shown all the same: they are in memory."""
+
+    async def act(bench):
+        await bench.owe("here", 1)
+        with monkeypatch.context() as slow:
+            slow.setattr(sqlite_database, "STEPS", 1)
+            slow.setattr(inquiries, "LONGEST_CHECK", -1)
+            status = await bench.get("/-/status")
+        assert (status["destinations"]["here"]["due"], status["faults"]) == (1, [])
+        assert status["unchecked"] == "that would take longer than -1 s"
+        (bench.directory / FILE).rename(bench.directory / "elsewhere")
+        status = await bench.get("/-/status")
+        assert (status["destinations"]["here"]["due"], status["faults"]) == (1, [])
+        assert "there is no outbox in" in status["unchecked"]
+
+    play(tmp_path, act)
+
+
+def test_status_gives_the_word_and_the_reason_of_readiness(tmp_path):
+    async def act(bench):
+        bench.readiness = Readiness("refusing", "the backlog has reached `server.max_backlog`")
+        status = await bench.get("/-/status")
+        assert (status["gateway"], status["reason"]) == ("refusing", "the backlog has reached `server.max_backlog`")
 
     play(tmp_path, act)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from trackgate.operate.tally import faults
+from tests.operate.bench import ROUTES
+from trackgate.config import load
+from trackgate.operate.tally import complete, faults
 from trackgate.outbox import DestinationTally, Ledger, SourceTally
 
 
@@ -12,6 +14,20 @@ def ledger(source=None, **counts):
     good = {"owed": 10, "delivered": 4, "dead": 2, "dropped": 1, "held": 3, "backlog_bytes": 300}
     tally = DestinationTally(**{**good, **counts})
     return Ledger(sources={"web": source or SourceTally(accepted=9, unrouted=1)}, destinations={"there": tally})
+
+
+def test_a_ledger_is_completed_in_the_order_of_the_file_with_its_limits_and_what_has_left_comes_last(tmp_path):
+    limited = '[destinations.early]\nvendor = "appizer"\nkey = "k"\nbacklog = { max = "1KiB", full = "shed" }\n'
+    (tmp_path / "routes.toml").write_text(ROUTES + limited)
+    config, _ = load(tmp_path / "routes.toml", {}, {})
+    kept = DestinationTally(owed=1, backlog_bytes=300)
+    known = Ledger(sources={"": SourceTally(rejected={"x": 2})}, destinations={"before": kept, "early": kept})
+    done = complete(known, config.sources, config.destinations)
+    assert list(done.destinations) == ["here", "there", "early", "before"]
+    assert done.destinations["here"] == DestinationTally()
+    assert (done.destinations["early"].owed, done.destinations["before"]) == (1, kept)
+    assert (done.destinations["early"].backlog_limit, done.destinations["early"].backlog_full) == (1024, "shed")
+    assert done.sources == {"web": SourceTally(), "": SourceTally(rejected={"x": 2})}
 
 
 def test_a_ledger_that_adds_up_has_no_faults():

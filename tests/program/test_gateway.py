@@ -148,6 +148,24 @@ def test_one_dead_vendor_delays_nobody_and_catches_up_in_order(tmp_path):
         ledger(gateway)
 
 
+def test_readiness_has_one_shape_and_the_order_of_the_file_from_the_first_moment(tmp_path):
+    limit = 'backlog = { max = "1MiB", full = "shed" }'
+    with stage(tmp_path, thrivestack=limit) as its:
+        gateway = its.start()
+        first = httpx.get(f"{gateway.url}/readyz").json()["destinations"]
+        assert send(gateway, 1, "one-user").status_code == 200
+        until(lambda: all(of(metrics(gateway), "delivered_total", name) == 1 for name in VENDORS))
+        later = httpx.get(f"{gateway.url}/readyz").json()["destinations"]
+        assert list(first) == list(later) == list(VENDORS)
+        assert {name: each.keys() for name, each in first.items()} == {name: later[name].keys() for name in VENDORS}
+        limits = {name: None if name != "thrivestack" else (2**20, "shed") for name in VENDORS}
+        for shown in (first, later):
+            assert limits == {
+                name: each["backlog_limit_bytes"] and (each["backlog_limit_bytes"], each["backlog_full"])
+                for name, each in shown.items()
+            }
+
+
 def test_a_rotated_key_parks_and_a_replaced_file_mends_it(tmp_path):
     secret = tmp_path / "key"
     secret.write_text("rotated-out-0001")

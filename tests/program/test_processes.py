@@ -399,6 +399,9 @@ def test_workers_that_are_missing_are_told_of_and_without_any_the_gateway_is_not
             reply = until(lambda: (said := client.get("http://owner/readyz")).status_code == 503 and said)
         assert reply.json()["reason"].startswith("no worker serves")
         assert (reply.json()["status"], reply.json()["workers"]["serving"]) == ("refusing", 0)
+        first, second = status(its).splitlines()[:2]
+        assert first.startswith("gateway  refusing, at ")
+        assert second == f"  new events are refused: {reply.json()['reason']}"
         assert gateway.stop() == 0
 
 

@@ -11,10 +11,10 @@ from trackgate import data, vendors
 from trackgate.app.lifetime import serve_beside
 from trackgate.backlog import BacklogWatch, Filling, SheddingBegan, SheddingEnded
 from trackgate.metrics import Metrics
-from trackgate.operate.inquiries import Running
+from trackgate.operate.inquiries import Readiness, Running
 from trackgate.operate.meter import Meter
 from trackgate.operate.operator import Operator
-from trackgate.operate.tally import GONE, of_workers
+from trackgate.operate.tally import GONE, complete, of_workers
 from trackgate.operate.web import build as build_operators
 from trackgate.outboxes.sqlite.reader import SqliteReader
 from trackgate.sandbox import build as build_sandbox
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from trackgate.config import Config, Destination
     from trackgate.metrics_share import Share
     from trackgate.model import Clock
-    from trackgate.outbox import Ledger, Standing
+    from trackgate.outbox import DestinationTally, Ledger, Standing
 
 BACKLOG_EVENTS = {
     Filling: "backlog.filling",
@@ -104,7 +104,7 @@ class Keeper:
         self.directory = data.make(self._config.server, sandbox=self._sandboxed)
         self.outbox = await data.open_outbox(self.directory, self._config, self._clock, self._log, self._committed)
         stack.push_async_callback(self.outbox.close)
-        self.metrics = Metrics(self.outbox.ledger, self._in_flight, self._clock, self.workers)
+        self.metrics = Metrics(self._ledger, self._in_flight, self._clock, self.workers)
         self._meter = Meter(self.outbox.ledger(), self._clock)
 
     def operators(
@@ -116,7 +116,7 @@ class Keeper:
             self.outbox,
             sources=self._config.sources,
             destinations=destinations,
-            running=Running(phase=lambda: self.phase, workers=self.workers, rate=self._meter.rate, probe=probe),
+            running=Running(readiness=self._readiness, workers=self.workers, rate=self._meter.rate, probe=probe),
             clock=self._clock,
             log=self._log,
         )
@@ -152,25 +152,27 @@ class Keeper:
                 self._log.info("destination.resumed", destination=name, was="parked", reason=GONE)
 
     def ready(self) -> tuple[bool, dict[str, Any]]:
-        """Whether new events are taken, and the detail that ``/readyz`` shows.
-
-        A worker that serves takes events for all destinations, also for those of one that does not.
-        """
-        ledger = self.outbox.ledger()
-        trouble = self.outbox.healthy()
-        if trouble is None and self.phase == "ready" and not self.workers.serving:
-            trouble = UNSTAFFED
-        good = self.phase == "ready" and trouble is None
-        names = ledger.destinations.keys() | self._config.destinations.keys()
-        return good, {
-            "status": "ready" if good else self.phase if self.phase != "ready" else "refusing",
-            "reason": trouble,
+        """Whether new events are taken, and the detail that ``/readyz`` shows."""
+        ledger = self._ledger()
+        readiness = self._readiness()
+        return readiness.status == "ready", {
+            **asdict(readiness),
             "sandbox": self._sandboxed,
             "workers": asdict(of_workers(self.workers, self._config.destinations)),
             "backlog_bytes": ledger.backlog_bytes,
             "backlog_limit_bytes": ledger.backlog_limit,
-            "destinations": {name: _shown(ledger, name) for name in names},
+            "destinations": {name: _shown(tally) for name, tally in ledger.destinations.items()},
         }
+
+    def _readiness(self) -> Readiness:
+        """A worker that serves takes events for all destinations, also for those of one that does not."""
+        trouble = self.outbox.healthy()
+        if trouble is None and self.phase == "ready" and not self.workers.serving:
+            trouble = UNSTAFFED
+        return Readiness("refusing" if trouble and self.phase == "ready" else self.phase, trouble)
+
+    def _ledger(self) -> Ledger:
+        return complete(self.outbox.ledger(), self._config.sources, self._config.destinations)
 
     async def exposition(self) -> bytes:
         """What ``/metrics`` shows."""
@@ -206,10 +208,7 @@ def leading_to(destinations: Mapping[str, Destination], sandbox_at: str | None) 
     return destinations if sandbox_at is None else redirected(destinations, sandbox_at)
 
 
-def _shown(ledger: Ledger, name: str) -> dict[str, Any]:
-    tally = ledger.destinations.get(name)
-    if tally is None:
-        return {"state": "up", "waiting": 0, "dead": 0}
+def _shown(tally: DestinationTally) -> dict[str, Any]:
     return {
         "state": tally.standing.state,
         "reason": tally.standing.reason,

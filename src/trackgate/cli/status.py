@@ -29,6 +29,7 @@ TAIL = ("oldest", "rate")
 def status(where: Where) -> None:
     """Show what came in, what was delivered and what waits, and whether it adds up.
 
+    It adds up if the outbox holds as many waiting and dead deliveries as were counted, and no count contradicts another.
     Exits 1 if it does not.
     """
 
@@ -43,6 +44,8 @@ def status(where: Where) -> None:
 def _readable(answer: Status) -> Iterator[str]:
     running = "not running" if answer.gateway == "none" else answer.gateway
     yield f"gateway  {running}, at {stamp(answer.at)}"
+    if answer.reason is not None:
+        yield f"  new events are refused: {answer.reason}"
     if answer.workers is not None and answer.workers.configured > 1:
         yield from _workers(answer.workers)
     of = "" if answer.backlog_limit_bytes is None else f" of {size(answer.backlog_limit_bytes)}"
@@ -69,9 +72,12 @@ def _readable(answer: Status) -> Iterator[str]:
             yield f"  {name} is {each.state}: {each.reason or 'no reason is known'}{since}"
         yield from _backlog(name, each)
     yield ""
+    yield "received = accepted + duplicate + rejected; owed = delivered + due + parked + dead + dropped"
     yield from (f"it does not add up: {fault}" for fault in answer.faults)
-    if not answer.faults:
-        yield "it adds up: received = accepted + duplicate + rejected, owed = delivered + due + parked + dead + dropped"
+    if answer.unchecked is not None:
+        yield f"not compared with what is in the outbox: {answer.unchecked}"
+    elif not answer.faults:
+        yield "it adds up: as many wait, and are dead, in the outbox as were counted"
 
 
 def _workers(workers: WorkersStatus) -> Iterator[str]:

@@ -53,7 +53,7 @@ class DestinationStatus(Struct, frozen=True, kw_only=True):
     backlog_bytes: int
     """Of the events that wait."""
     backlog_limit_bytes: int | None
-    """Where `backlog.max` is set; null without a running gateway."""
+    """Where `backlog.max` is set."""
     backlog_full: str
     """What becomes of a new event at that limit: refuse or shed."""
     oldest_age: float | None
@@ -74,11 +74,13 @@ class WorkersStatus(Struct, frozen=True, kw_only=True):
 
 
 class Status(Struct, frozen=True, kw_only=True):
-    """Everything counted, at one moment. ``faults`` are in words; none: it adds up."""
+    """Everything counted, at one moment."""
 
     at: datetime
     gateway: str
-    """ready, draining, or `none` where the data directory was read without one."""
+    """starting, ready, refusing or draining, as `/readyz` says; none: the data directory was read without one."""
+    reason: str | None
+    """Why new events are refused, as `/readyz` says."""
     workers: WorkersStatus | None
     """Null without a running gateway."""
     sources: Mapping[str, SourceStatus]
@@ -86,6 +88,9 @@ class Status(Struct, frozen=True, kw_only=True):
     backlog_bytes: int
     backlog_limit_bytes: int | None
     faults: tuple[str, ...]
+    """Where the counts contradict each other, or the rows of the outbox, in words."""
+    unchecked: str | None
+    """Why the rows of the outbox were not compared with the counts; null: they were."""
 
 
 class Fate(Struct, frozen=True, kw_only=True):

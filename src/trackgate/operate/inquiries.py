@@ -15,13 +15,13 @@ from trackgate.config.faults import did_you_mean, listed
 from trackgate.operate import tally
 from trackgate.operate.answers import DeadPage, Dropped, Fate, FoundEvent, FoundEvents, Letter, Retried, Sample, Status
 from trackgate.operate.rehearsal import rehearse
-from trackgate.outbox import DestinationTally, Selection, SourceTally, Standing
+from trackgate.outbox import DestinationTally, OutboxUnavailable, Selection, Standing
 from trackgate.workers import Workers
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
-    from trackgate.archive import Archive
+    from trackgate.archive import Archive, Miscount
     from trackgate.config import Destination
     from trackgate.model import Clock
     from trackgate.outbox import Found, Ledger
@@ -31,6 +31,9 @@ SAME_ID = 10
 
 WAITING = frozenset({"due", "held"})
 """Fates of what is not settled."""
+
+LONGEST_CHECK = 5.0
+"""Seconds for the rows to be compared with the counts; a million that wait at two destinations take some 0.05."""
 
 SAMPLES = 20
 """Causes that a dry run shows a difference for."""
@@ -48,11 +51,20 @@ class Declined(Exception):  # noqa: N818 - nothing is broken
         self.field = field
 
 
+class Readiness(Struct, frozen=True):
+    """Whether new events are taken."""
+
+    status: str
+    """starting, ready, refusing or draining."""
+    reason: str | None = None
+    """Why they are refused."""
+
+
 class Running(Struct, frozen=True, kw_only=True):
     """The running gateway, as far as operators ask of it."""
 
-    phase: Callable[[], str]
-    """starting, ready or draining."""
+    readiness: Callable[[], Readiness]
+    """As ``/readyz`` says."""
     workers: Workers
     rate: Callable[[str], float]
     """Delivered a second at a destination, over the last minute."""
@@ -92,30 +104,30 @@ class Inquiries:
         self._clock = clock
 
     async def status(self) -> Status:
-        """Everything counted."""
+        """Everything counted, and compared with what is in the outbox."""
+        miscounts, unchecked = await self._miscounts()
         ledger = await self._ledger()
         now = self._clock.now()
-        names = sorted(ledger.destinations.keys() | self._destinations.keys())
+        readiness = Readiness("none") if self._running is None else self._running.readiness()
         return Status(
             at=now,
-            gateway=self._running.phase() if self._running is not None else "none",
+            gateway=readiness.status,
+            reason=readiness.reason,
             workers=None if self._running is None else tally.of_workers(self._running.workers, self._destinations),
-            sources={
-                name: tally.of_source(ledger.sources.get(name, SourceTally()))
-                for name in sorted({*ledger.sources, *self._sources})
-            },
+            sources={name: tally.of_source(each) for name, each in sorted(ledger.sources.items())},
             destinations={
                 name: tally.of_destination(
-                    ledger.destinations.get(name, DestinationTally()),
+                    each,
                     now,
                     gone=name not in self._destinations,
                     rate=None if self._running is None else self._running.rate(name),
                 )
-                for name in names
+                for name, each in sorted(ledger.destinations.items())
             },
             backlog_bytes=ledger.backlog_bytes,
             backlog_limit_bytes=ledger.backlog_limit or None,
-            faults=tally.faults(ledger),
+            faults=(*tally.faults(ledger), *map(tally.in_rows, miscounts)),
+            unchecked=unchecked,
         )
 
     async def find(self, event_id: str) -> FoundEvents:
@@ -230,14 +242,22 @@ class Inquiries:
         return await asyncio.to_thread(read)
 
     async def _ledger(self) -> Ledger:
-        if self._counts is not None:
-            return self._counts()
-        return await self._read(lambda archive: archive.ledger())
+        counted = self._counts() if self._counts is not None else await self._read(lambda archive: archive.ledger())
+        return tally.complete(counted, self._sources, self._destinations)
+
+    async def _miscounts(self) -> tuple[Sequence[Miscount], str | None]:
+        """Where the rows are not what was counted, or why that is not known: the counts are to be seen all the same."""
+        until = self._clock.monotonic() + LONGEST_CHECK
+        try:
+            found = await self._read(lambda archive: archive.miscounts(lambda: self._clock.monotonic() > until))
+        except OutboxUnavailable as error:
+            return (), str(error)
+        return ((), f"that would take longer than {LONGEST_CHECK:g} s") if found is None else (found, None)
 
     async def _known(self, name: str) -> Mapping[str, DestinationTally]:
         tallies = (await self._ledger()).destinations
-        names = sorted({*tallies, *self._destinations})
-        if name not in names:
+        if name not in tallies:
+            names = sorted(tallies)
             message = f"There is no destination {name!r}; there are {listed(names)}{did_you_mean(name, names)}"
             raise Declined(404, message, "destination")
         return tallies

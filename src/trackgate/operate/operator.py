@@ -10,7 +10,7 @@ from msgspec.structs import asdict
 from trackgate.config.faults import did_you_mean, listed
 from trackgate.operate.answers import Dropped, Moved, Resumed, Retried
 from trackgate.operate.inquiries import Declined, Inquiries, Running
-from trackgate.outbox import DestinationTally, OutboxUnavailable, Selection, Standing
+from trackgate.outbox import OutboxUnavailable, Selection, Standing
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -95,7 +95,7 @@ class Operator(Inquiries):
                 f"{name} is not in routes.toml: put it back and restart the gateway, or move what waits there"
                 f" (`trackgate move {name} NEW`).",
             )
-        before = tallies.get(name, DestinationTally()).standing
+        before = tallies[name].standing
         self._log.info("destination.resume_asked", destination=name, state=before.state, reason=before.reason)
         if self._running is not None:
             after = await self._running.probe(name)

@@ -4,18 +4,43 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from trackgate.operate.answers import DestinationStatus, SourceStatus, WorkersStatus
 from trackgate.outbox import DestinationTally, SourceTally, Standing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from datetime import datetime
 
+    from trackgate.archive import Miscount
+    from trackgate.config import Destination
     from trackgate.outbox import Ledger
     from trackgate.workers import Workers
 
 GONE = "not in routes.toml"
 """Why a destination is parked that has a queue and is configured no more."""
+
+
+def complete(ledger: Ledger, sources: Iterable[str], destinations: Mapping[str, Destination]) -> Ledger:
+    """The ledger with all that is configured, in the order of the file, and then the rest.
+
+    Of what is configured the outbox knows only what an event was for already, and nothing of limits where it is read
+    without a gateway.
+    """
+    limited = {
+        name: replace(
+            ledger.destinations.get(name, DestinationTally()),
+            backlog_limit=None if one.backlog.max is None else int(one.backlog.max),
+            backlog_full=one.backlog.full,
+        )
+        for name, one in destinations.items()
+    }
+    return replace(
+        ledger,
+        sources={**dict.fromkeys(sources, SourceTally()), **ledger.sources},
+        destinations={**limited, **{name: each for name, each in ledger.destinations.items() if name not in limited}},
+    )
 
 
 def of_source(tally: SourceTally) -> SourceStatus:
@@ -74,6 +99,11 @@ def of_workers(workers: Workers, destinations: Iterable[str]) -> WorkersStatus:
 def faults(ledger: Ledger) -> tuple[str, ...]:
     """Where the counts contradict each other: what is counted on its own must fit what follows from the others."""
     return (*_of_sources(ledger), *_of_destinations(ledger))
+
+
+def in_rows(miscount: Miscount) -> str:
+    """What the rows contradict, and what to do about it."""
+    return f"{miscount}; restart the gateway: it salvages its outbox as it starts, and logs what is lost"
 
 
 def _of_sources(ledger: Ledger) -> Iterator[str]:
