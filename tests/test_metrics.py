@@ -6,8 +6,12 @@ import socket
 from pathlib import Path
 
 import httpx
+import pytest
 
-from tests.program.running import GUARD, appizer, arrived, metrics, stage, until
+from tests.program.running import GUARD, VENDORS, appizer, arrived, metrics, stage, until
+from trackgate.clock import SystemClock
+from trackgate.metrics import Metrics
+from trackgate.outbox import Ledger
 
 BEARER = {"authorization": "Bearer in-appizer"}
 
@@ -24,6 +28,28 @@ def test_every_call_attempt_and_commit_is_in_its_histogram_once(tmp_path: Path):
     assert seen['trackgate_request_duration_seconds_count{source="appizer",status="400"}'] == 1
     assert seen['trackgate_attempt_duration_seconds_count{destination="flywheel",outcome="delivered"}'] == 1
     assert seen["trackgate_commit_duration_seconds_count"] >= 3  # stored, handed out, settled
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_is_configured_is_there_from_zero_before_the_first_event(tmp_path: Path, workers: int):
+    """An alert on a series that is not there never fires, and a rate misses what a series began with."""
+    with stage(tmp_path, f"workers = {workers}\n") as place:
+        gateway = place.start()
+        seen = metrics(gateway)
+        for name in VENDORS:
+            for counter in ("owed", "delivered", "retried", "dropped", "shed", "filtered"):
+                assert seen[f'trackgate_{counter}_total{{destination="{name}"}}'] == 0
+            for gauge in ("due", "parked", "dead", "destination_backlog_bytes", "oldest_waiting_seconds", "in_flight"):
+                assert seen[f'trackgate_{gauge}{{destination="{name}"}}'] == 0
+            assert seen[f'trackgate_destination_state{{destination="{name}",state="up"}}'] == 1
+            for counter in ("received", "accepted", "duplicate", "conflict", "unrouted"):
+                assert seen[f'trackgate_{counter}_total{{source="{name}"}}'] == 0
+
+
+def test_what_counts_as_dropped_is_told():
+    text = Metrics(lambda: Ledger(sources={}, destinations={}), dict, SystemClock()).render().decode()
+    [told] = [line for line in text.splitlines() if line.startswith("# HELP trackgate_dropped_total ")]
+    assert all(each in told for each in ("by an operator", "server.dead_retention", "a damaged file"))
 
 
 def test_a_call_that_is_no_http_is_counted(tmp_path: Path):

@@ -22,6 +22,7 @@ def test_a_ledger_is_completed_in_the_order_of_the_file_with_its_limits_and_what
     config, _ = load(tmp_path / "routes.toml", {}, {})
     kept = DestinationTally(owed=1, backlog_bytes=300)
     known = Ledger(sources={"": SourceTally(rejected={"x": 2})}, destinations={"before": kept, "early": kept})
+    assert config is not None
     done = complete(known, config.sources, config.destinations)
     assert list(done.destinations) == ["here", "there", "early", "before"]
     assert done.destinations["here"] == DestinationTally()
