@@ -28,7 +28,7 @@ _COUNTS = {
     "owed": "Deliveries owed, ever.",
     "delivered": "Deliveries that the upstream took.",
     "retried": "Tries that have to be made again.",
-    "dropped": "Deliveries given up: by an operator, by age (server.dead_retention), or lost to a damaged file.",
+    "dropped": "Deliveries given up by an operator, or after server.dead_retention, and those lost to damage.",
     "shed": "Deliveries that were dead at once because the destination's backlog was full.",
     "filtered": "Events that a route from their source names this destination for, and none matched.",
 }

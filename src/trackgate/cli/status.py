@@ -29,8 +29,8 @@ TAIL = ("oldest", "rate")
 def status(where: Where) -> None:
     """Show what came in, what was delivered and what waits, and whether it adds up.
 
-    It adds up if the outbox holds as many waiting and dead deliveries as were counted, and no count contradicts another.
-    Exits 1 if it does not.
+    It adds up if the outbox holds as many waiting and dead deliveries as were counted, and no count contradicts
+    another. Exits 1 if it does not.
     """
 
     async def ask(operators: Operators) -> Status:
