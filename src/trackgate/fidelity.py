@@ -139,7 +139,7 @@ def carry(
     """
     properties = dict(event.properties)
     for pattern, key, value in _untold(event, names, native, notes):
-        subject, stated = _subject(pattern), _place(pattern, key)
+        subject, stated = subject_of(pattern), _place(pattern, key)
         name = _place(names[pattern], key)
         if name in properties:
             notes.append(Note(subject, "dropped", stated))
@@ -152,7 +152,7 @@ def carry(
 def leave(event: Event, native: Collection[str], notes: list[Note]) -> None:
     """Note as dropped whatever ``carry`` would have carried: for calls with no room for it (a user's profile)."""
     for pattern, key, _ in _untold(event, CARRIED, native, notes):
-        notes.append(Note(_subject(pattern), "dropped", _place(pattern, key)))
+        notes.append(Note(subject_of(pattern), "dropped", _place(pattern, key)))
 
 
 def time_of(event: Event, notes: list[Note]) -> datetime:
@@ -219,7 +219,8 @@ def _place(pattern: str, key: str) -> str:
     return pattern[:-1] + key if pattern.endswith("*") else pattern
 
 
-def _subject(pattern: str) -> str:
+def subject_of(pattern: str) -> str:
+    """The subject of the notes on what a pattern of ``CARRIED`` stands for."""
     return pattern.removesuffix(".*") if pattern.endswith("*") else pattern.rpartition(".")[2]
 
 

@@ -102,9 +102,8 @@ class Vendor(ABC):
     """As the vendor writes itself."""
     endpoints: ClassVar[tuple[Endpoint, ...]]
     """The calls that are taken; the first is the documented track call."""
-    native: ClassVar[frozenset[str]]
-    """What the dialect has fields for: the patterns of ``fidelity.CARRIED``, and ``properties.null``,
-    ``properties.nested``, ``anonymous`` (an event of nobody is legal)."""
+    native: ClassVar[frozenset[str]] = frozenset()
+    """What the dialect has fields for, of the patterns of ``fidelity.CARRIED``."""
     options: ClassVar[type[Options]] = Options
     credential: ClassVar[str]
     """How a caller presents its key, in words, for messages: ``Authorization: Token KEY``."""

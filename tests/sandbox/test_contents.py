@@ -26,27 +26,31 @@ from trackgate.sandbox.contents import Contents, look
 def test_names_and_users_are_found_at_most_one_envelope_deep(
     body: bytes, events: tuple[str, ...], users: tuple[str, ...]
 ) -> None:
-    seen = look(body, batch=False)
+    seen = look(body, None)
     assert (seen.events, seen.users, seen.is_json) == (events, users, True)
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"[" * 100_000, b'{"a": NaN}'])
 def test_what_is_no_json_holds_nothing(body: bytes) -> None:
-    assert look(body, batch=True) == Contents()
+    assert look(body, "events") == Contents()
 
 
 @pytest.mark.parametrize(
-    ("body", "batch", "count"),
+    ("body", "envelope", "count"),
     [
-        (b"[1, 2, 3]", False, 3),
-        (b"[1, 2, 3]", True, 3),
-        (b"[]", True, 1),
-        (b'{"events": [{}, {}]}', True, 2),
-        (b'{"events": [{}, {}]}', False, 1),
-        (b'{"a": [1], "b": [1, 2]}', True, 1),
-        (b'{"a": 1}', True, 1),
-        (b"3", True, 1),
+        (b"[1, 2, 3]", None, 3),
+        (b"[1, 2, 3]", "events", 3),
+        (b'{"events": [{}, {}]}', "events", 2),
+        (b'{"events": [{}, {}]}', None, 1),
+        (b'{"events": [{}, {}], "users": [1, 2, 3]}', "events", 2),
+        (b'{"users": [1, 2]}', "events", 1),
+        (b'{"events": 2}', "events", 1),
+        (b'{"events": []}', "events", 1),
+        (b"[]", "events", 1),
+        (b"3", "events", 1),
     ],
 )
-def test_events_are_counted_in_arrays_and_in_the_envelope_of_a_batch(body: bytes, batch: bool, count: int) -> None:
-    assert look(body, batch=batch).count == count
+def test_events_are_counted_in_arrays_and_in_the_envelope_of_a_batch(
+    body: bytes, envelope: str | None, count: int
+) -> None:
+    assert look(body, envelope).count == count

@@ -40,7 +40,6 @@ class Toy(Vendor):
     name = "toy"
     title = "Toy"
     endpoints = (Endpoint(path="/toy"), Endpoint(path="/toy/user", kind="identify"))
-    native = frozenset({"properties.null", "properties.nested"})
     credential = "Toy-Key: KEY"
 
     def credentials(self, headers):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, get_args
 
 from trackgate.config.faults import did_you_mean, listed
 from trackgate.exemplar import exemplar
-from trackgate.fidelity import CARRIED
+from trackgate.fidelity import CARRIED, subject_of
 from trackgate.model import Kind, Unsupported
 from trackgate.vendor import Target
 
@@ -70,11 +70,7 @@ def known_codes(vendors: Mapping[str, Vendor]) -> frozenset[str]:
         for kind in get_args(Kind)
         for code in losses(source, destination, destination.options(), kind)
     }
-    return frozenset(met | {f"{_subject(pattern)}.dropped" for pattern in CARRIED} | EXTRAS_AND_FORMS)
-
-
-def _subject(pattern: str) -> str:
-    return pattern.removesuffix(".*") if pattern.endswith("*") else pattern.rpartition(".")[2]
+    return frozenset(met | {f"{subject_of(pattern)}.dropped" for pattern in CARRIED} | EXTRAS_AND_FORMS)
 
 
 def _reaching(destination: str, sources: Mapping[str, Source], routes: Sequence[Route]) -> set[tuple[Source, Kind]]:

@@ -27,12 +27,12 @@ class Contents(Struct, frozen=True, kw_only=True):
     count: int = 1
 
 
-def look(body: bytes, *, batch: bool) -> Contents:
+def look(body: bytes, envelope: str | None) -> Contents:
     """Look into a body, at its objects and one envelope deep.
 
     Args:
         body: the bytes as they came.
-        batch: whether the endpoint takes an envelope with a list of events; an array at the root counts anyway.
+        envelope: the field with the list of events, if the endpoint takes such; an array at the root counts anyway.
 
     """
     try:
@@ -45,7 +45,7 @@ def look(body: bytes, *, batch: bool) -> Contents:
         events=tuple(dict.fromkeys(said for name, said in found if name in NAMES)),
         users=tuple(dict.fromkeys(said for name, said in found if name in USERS)),
         user_id=next((said for name, said in found if name == "user_id"), None),
-        count=max(1, _count(value, batch=batch)),
+        count=max(1, _count(value, envelope)),
     )
 
 
@@ -67,8 +67,6 @@ def _states(fields: dict[str, Any]) -> bool:
     return any(isinstance(fields.get(name), str) for name in (*NAMES, *USERS))
 
 
-def _count(value: Any, *, batch: bool) -> int:
-    if isinstance(value, list):
-        return len(value)
-    lists = [held for held in value.values() if isinstance(held, list)] if batch and isinstance(value, dict) else []
-    return len(lists[0]) if len(lists) == 1 else 1
+def _count(value: Any, envelope: str | None) -> int:
+    events = value.get(envelope) if isinstance(value, dict) else value
+    return len(events) if isinstance(events, list) else 1

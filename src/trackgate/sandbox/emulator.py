@@ -84,7 +84,7 @@ class Emulator:
 
         """
         endpoint = _endpoint(vendor, call.url)
-        seen = contents.look(call.body, batch=endpoint is not None and endpoint.batch is not None)
+        seen = contents.look(call.body, endpoint.envelope if endpoint is not None else None)
         problems = self._problems(vendor, call, endpoint, oversize=oversize)
         reply = self._word(vendor, endpoint, problems, seen)
         failure = self.failures.strike(vendor.name, seen)

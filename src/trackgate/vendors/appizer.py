@@ -110,7 +110,7 @@ class Appizer(Vendor):
     name = "appizer"
     title = "Appizer"
     endpoints = (TRACK, BATCH, IDENTIFY, *SHORT)
-    native = frozenset({"context.ip", "context.user_agent", "properties.null", "properties.nested"})
+    native = frozenset({"context.ip", "context.user_agent"})
     options = AppizerOptions
     credential = "Authorization: Bearer KEY"
 

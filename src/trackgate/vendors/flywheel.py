@@ -86,7 +86,7 @@ class Flywheel(Vendor):
     name = "flywheel"
     title = "Flywheel"
     endpoints = (EVENTS,)
-    native = frozenset({"timestamp", "event_id", "anonymous_id", "identify", "anonymous"})
+    native = frozenset({"timestamp", "event_id", "anonymous_id", "identify"})
     credential = "Authorization: KEY"
 
     def credentials(self, headers: Mapping[str, str]) -> tuple[str, ...]:

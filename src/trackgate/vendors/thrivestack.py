@@ -128,9 +128,6 @@ class ThriveStack(Vendor):
             "context.session_id",
             "context.origin",
             "context.other.*",
-            "properties.null",
-            "properties.nested",
-            "anonymous",
         }
     )
     options = ThriveStackOptions

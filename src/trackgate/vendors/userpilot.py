@@ -72,7 +72,6 @@ class Userpilot(Vendor):
     name = "userpilot"
     title = "Userpilot"
     endpoints = (TRACK, IDENTIFY)
-    native = frozenset({"properties.null"})
     options = UserpilotOptions
     credential = "Authorization: Token KEY"
 
