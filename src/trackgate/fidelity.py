@@ -86,7 +86,7 @@ def _stated_beside(event: Event) -> Iterator[tuple[str, str, Any]]:
     for pattern, value in (
         ("anonymous_id", event.anonymous_id),
         ("event_id", event.event_id),
-        ("timestamp", event.timestamp),
+        ("timestamp", event.timestamp and timestamps.exact(event.timestamp, event.timestamp_finer)),
         ("timestamp_raw", event.timestamp_raw),
         ("identify", event.identify),
     ):

@@ -55,7 +55,9 @@ class Event(Struct, frozen=True, kw_only=True, omit_defaults=True):
     event_id: str | None = None
     """The caller's own id of the event, if the dialect has one and the caller used it."""
     timestamp: datetime | None = None
-    """Aware, with the caller's own offset and sub-second digits; ``None`` if the caller stated none."""
+    """Aware, with the caller's own offset, to the microsecond; ``None`` if the caller stated none."""
+    timestamp_finer: str = ""
+    """Sub-second digits of ``timestamp`` beyond the microsecond (``789``), for which a ``datetime`` has no room."""
     timestamp_raw: str | None = None
     """A timestamp that could not be read, word for word; ``timestamp`` is ``None`` then."""
     properties: dict[str, Any] = field(default_factory=dict)

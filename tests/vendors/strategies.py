@@ -41,6 +41,8 @@ VALUES = st.recursive(
 OBJECTS = st.dictionaries(KEYS, VALUES, max_size=5)
 OFFSETS = st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
 MOMENTS = st.datetimes(timezones=OFFSETS)
+FINER = st.from_regex("[0-9]{0,5}[1-9]", fullmatch=True, alphabet=string.digits)
+"""Digits of a second beyond the microsecond."""
 RECEIVED = st.datetimes(datetime(2024, 1, 1), datetime(2034, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - bounds
 
 KINDS: st.SearchStrategy[Kind] = st.sampled_from(("track", "track", "identify"))
@@ -74,6 +76,7 @@ def events(draw: st.DrawFn, vendors: list[str]) -> Event:
         anonymous_id=draw(MAYBE),
         event_id=draw(MAYBE),
         timestamp=draw(MOMENTS) if timed == "timestamp" else None,
+        timestamp_finer=draw(st.just("") | FINER) if timed == "timestamp" else "",
         timestamp_raw=draw(FILLED) if timed == "timestamp_raw" else None,
         properties=draw(OBJECTS),
         context=draw(CONTEXTS),

@@ -411,6 +411,7 @@ def test_thrivestack_takes_the_group_from_the_top_level_too_and_loses_neither():
     [
         ("2024-01-15T10:30:00.123456+05:30", "2024-01-15T10:30:00.123456+05:30", None, []),
         ("2024-01-15T10:30:00", "2024-01-15T10:30:00+00:00", None, ["timestamp.changed"]),
+        ("20-11-23T22:28:55.1111111Z", None, "20-11-23T22:28:55.1111111Z", ["timestamp.degraded"]),
         ("2024-01-15", None, "2024-01-15", ["timestamp.degraded"]),
         (1705314600, None, "1705314600", ["timestamp.degraded"]),
         ("", None, None, []),

@@ -102,6 +102,7 @@ class Flywheel(Vendor):
     def decode(self, call: Call, endpoint: Endpoint, receipt: Receipt) -> tuple[Decoded, ...]:
         at, inner, outer = _unwrap(body_of(call))
         wire, unknown = read_fields(_Inner, inner, at=at)
+        timestamp, finer = _read_timestamp(wire.timestamp, _dotted(at, "timestamp"))
         event = Event(
             id=receipt.mint(),
             vendor=self.name,
@@ -111,7 +112,8 @@ class Flywheel(Vendor):
             user_id=wire.user_id or None,
             anonymous_id=wire.anonymous_id or None,
             event_id=wire.event_id or None,
-            timestamp=_read_timestamp(wire.timestamp, _dotted(at, "timestamp")),
+            timestamp=timestamp,
+            timestamp_finer=finer,
             properties=wire.properties or {},
             identify=bool(wire.identify),
             extras={**outer, "event": unknown} if unknown else outer,
@@ -133,7 +135,7 @@ class Flywheel(Vendor):
         notes: list[Note] = []
         name = _event_name(event, notes)
         anonymous_id = _anonymous_id(event, notes)
-        timestamp = timestamps.spell(time_of(event, notes))
+        timestamp = timestamps.spell(time_of(event, notes), event.timestamp_finer)
         event_id = _event_id(event, notes)
         properties = flatten(carry(event, self.native, notes), notes, nulls=False)
         extras = dict(own_extras(event, self.name, notes))
@@ -211,13 +213,13 @@ def _read_name(name: str, field: str) -> str:
     return name
 
 
-def _read_timestamp(text: str | None, field: str) -> datetime | None:
+def _read_timestamp(text: str | None, field: str) -> tuple[datetime | None, str]:
     if not text:
-        return None
-    read = timestamps.read(text)
-    if not zoned(read):
+        return None, ""
+    moment, finer = timestamps.read(text)
+    if not zoned(moment):
         raise mistyped(field, "ISO 8601 with a timezone offset, like 2024-01-15T10:30:00Z")
-    return read
+    return moment, finer
 
 
 def _event_name(event: Event, notes: list[Note]) -> str:

@@ -279,15 +279,15 @@ def _timed(event: Event, stated_at: str | float | None) -> Decoded:
     """The event with its timestamp: never guessed, so one that cannot be read is kept word for word, and noted."""
     if stated_at is None or stated_at == "":
         return Decoded(event)
-    read = timestamps.read(stated_at) if isinstance(stated_at, str) else None
-    if read is None:
+    moment, finer = timestamps.read(stated_at) if isinstance(stated_at, str) else (None, "")
+    if moment is None:
         note = Note("timestamp", "degraded", "timestamp")
         return Decoded(structs.replace(event, timestamp_raw=str(stated_at)), (note,))
-    if read.tzinfo is not None:
-        return Decoded(structs.replace(event, timestamp=read))
-    read = read.replace(tzinfo=UTC)
-    note = Note("timestamp", "changed", "timestamp", {"timestamp": read})
-    return Decoded(structs.replace(event, timestamp=read), (note,))
+    if moment.tzinfo is not None:
+        return Decoded(structs.replace(event, timestamp=moment, timestamp_finer=finer))
+    moment = moment.replace(tzinfo=UTC)
+    note = Note("timestamp", "changed", "timestamp", {"timestamp": timestamps.exact(moment, finer)})
+    return Decoded(structs.replace(event, timestamp=moment, timestamp_finer=finer), (note,))
 
 
 # --- the way out --------------------------------------------------------------------------------------------------
@@ -361,8 +361,9 @@ def _say_time(event: Event, notes: list[Note]) -> str:
     except OverflowError:
         raise Unsupported("timestamp_out_of_range", "the timestamp's year is out of range in UTC") from None
     if event.timestamp is not None and event.timestamp.utcoffset():
-        notes.append(Note("offset", "changed", "timestamp", {"timestamp": instant}))
-    return timestamps.spell(instant)
+        became = {"timestamp": timestamps.exact(instant, event.timestamp_finer)}
+        notes.append(Note("offset", "changed", "timestamp", became))
+    return timestamps.spell(instant, event.timestamp_finer)
 
 
 def _say_context(event: Event, notes: list[Note]) -> dict[str, Any]:
