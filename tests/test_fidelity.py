@@ -176,15 +176,40 @@ def test_a_missing_time_is_the_time_of_arrival_and_noted():
         ({"a": {}, "b": {"c": {}}, "d": []}, False, {"a": "{}", "b.c": "{}", "d": "[]"}),
         ({"a": None, "b": {"c": None}}, True, {"a": None, "b.c": None}),
         ({"a": None, "b": {"c": None}}, False, {}),
+        ({"a": {"b": None, "c": {"d": None, "e": 1}}}, False, {"a.c.e": 1}),
         # an object whose dotted keys would hide another property goes whole
         ({"a": {"b": 1}, "a.b": 2}, True, {"a": '{"b":1}', "a.b": 2}),
         ({"a.b": 2, "a": {"b": 1}}, True, {"a": '{"b":1}', "a.b": 2}),
         ({"a": {"b.c": 1}, "a.b": {"c": 2}}, True, {"a.b.c": 1, "a.b": '{"c":2}'}),
         ({"a": {"b": {"c": 1}, "b.c": 2}}, True, {"a": '{"b":{"c":1},"b.c":2}'}),
+        # ... also where it is a null that would share the name, for then not even that is lost
+        ({"a": {"b": None}, "a.b": 2}, False, {"a": '{"b":null}', "a.b": 2}),
+        ({"a": {"b": {"c": None}, "b.c": 2}}, False, {"a": '{"b":{"c":null},"b.c":2}'}),
     ],
 )
 def test_objects_become_dotted_keys_and_arrays_json(properties: Any, nulls: bool, flat: Any):
     assert flatten(properties, [], nulls=nulls) == flat
+
+
+def test_each_null_dropped_out_of_an_object_has_a_note_of_its_own():
+    """Whoever lives with objects that are said in another form has not agreed to a loss."""
+    notes: list[Note] = []
+    flatten({"a": {"b": None, "c": {"d": None, "e": 1}}}, notes, nulls=False)
+    assert notes == [
+        Note("objects", "changed", "properties.a", {"properties.a.c.e": 1}),
+        Note("nulls", "dropped", "properties.a.b"),
+        Note("nulls", "dropped", "properties.a.c.d"),
+    ]
+
+
+@given(properties=OBJECTS)
+def test_every_null_is_said_noted_as_dropped_or_inside_of_json(properties: Any):
+    notes: list[Note] = []
+    flat = flatten(properties, notes, nulls=False)
+    kept = flatten(properties, [], nulls=True)
+    dropped = [note.field for note in notes if note.code == "nulls.dropped"]
+    assert dropped == [f"properties.{key}" for key in kept if key not in flat]
+    assert {key: value for key, value in kept.items() if value is not None} == flat
 
 
 @given(properties=OBJECTS, nulls=st.booleans())

@@ -178,25 +178,19 @@ def flatten(properties: dict[str, Any], notes: list[Note], *, nulls: bool) -> di
 
     Args:
         properties: what to flatten; left as it is.
-        notes: grows by one note a property touched.
+        notes: grows by one note a property touched, and one for each ``null`` dropped out of an object.
         nulls: whether the vendor takes ``null``; dropped otherwise.
 
     """
     flat: dict[str, Any] = {}
     for key, value in properties.items():
         if value is None and not nulls:
-            notes.append(Note("nulls", "dropped", f"properties.{key}"))
+            notes.append(_null(key))
         elif isinstance(value, list):
             flat[key] = _json(value)
             notes.append(Note("arrays", "changed", f"properties.{key}", {f"properties.{key}": flat[key]}))
         elif isinstance(value, dict):
-            leaves = _leaves(key, value, nulls=nulls)
-            if _collide(key, leaves, flat.keys() | properties.keys()):
-                leaves = [(key, _json(value))]
-            flat.update(leaves)
-            notes.append(
-                Note("objects", "changed", f"properties.{key}", {f"properties.{name}": leaf for name, leaf in leaves})
-            )
+            flat.update(_flatten_object(key, value, flat.keys() | properties.keys(), notes, nulls=nulls))
         else:
             flat[key] = value
     return flat
@@ -232,19 +226,33 @@ def _json(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 
-def _leaves(key: str, value: dict[str, Any], *, nulls: bool) -> list[tuple[str, Any]]:
+def _flatten_object(
+    key: str, value: dict[str, Any], taken: Collection[str], notes: list[Note], *, nulls: bool
+) -> dict[str, Any]:
+    leaves = list(_leaves(key, value))
+    if _collide(key, leaves, taken):
+        leaves = [(key, _json(value))]
+    kept = {name: leaf for name, leaf in leaves if leaf is not None or nulls}
+    became = {f"properties.{name}": leaf for name, leaf in kept.items()}
+    notes.append(Note("objects", "changed", f"properties.{key}", became))
+    notes.extend(_null(name) for name, _ in leaves if name not in kept)
+    return kept
+
+
+def _leaves(key: str, value: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Dotted key and primitive of each value in an object, ``null`` among them."""
     if not value:
-        return [(key, "{}")]
-    leaves: list[tuple[str, Any]] = []
+        yield key, "{}"
     for name, inner in value.items():
         dotted = f"{key}.{name}"
         if isinstance(inner, dict):
-            leaves.extend(_leaves(dotted, inner, nulls=nulls))
-        elif isinstance(inner, list):
-            leaves.append((dotted, _json(inner)))
-        elif inner is not None or nulls:
-            leaves.append((dotted, inner))
-    return leaves
+            yield from _leaves(dotted, inner)
+        else:
+            yield dotted, _json(inner) if isinstance(inner, list) else inner
+
+
+def _null(name: str) -> Note:
+    return Note("nulls", "dropped", f"properties.{name}")
 
 
 def _collide(key: str, leaves: list[tuple[str, Any]], taken: Collection[str]) -> bool:

@@ -307,7 +307,7 @@ CASES = {
         vendor = "flywheel"
         key = "${UP_KEY}"
         region = "eu"                      #! error destinations.up.region: unknown to flywheel: it is an option of userpilot
-        lossy.allow = ["name.changed", "nulls.dropped", "kind.changed"]
+        lossy.allow = ["name.changed", "name.dropped", "nulls.dropped", "kind.changed"]
     """,
     "an option with a value that it does not have": """
         [destinations.up]

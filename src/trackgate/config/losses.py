@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from trackgate.routing import Route
     from trackgate.vendor import Options, Vendor
 
-EXTRAS_AND_FORMS = frozenset({"arrays.changed", "objects.changed", "nulls.dropped", "extras.dropped"})
+EXTRAS_AND_FORMS = frozenset({"arrays.changed", "objects.changed", "nulls.dropped", "extras.dropped", "name.dropped"})
 """What any dialect may do, whether or not a fullest event meets it."""
 
 

@@ -233,13 +233,15 @@ def _event_name(event: Event, notes: list[Note]) -> str:
 
 
 def _say_name(name: str, properties: dict[str, Any], notes: list[Note]) -> str:
-    """The name with each character that the pattern forbids as `_`; the original goes to `event_name`, if free."""
+    """The name with each character that the pattern forbids as `_`; the original goes to `event_name`, or is lost."""
     if NAME.fullmatch(name):
         return name
     clean = re.sub(r"[^a-zA-Z0-9_-]", "_", name)
     became = {"name": clean}
-    if "event_name" not in properties:
-        properties["event_name"] = became["properties.event_name"] = name
+    if properties.setdefault("event_name", name) == name:
+        became["properties.event_name"] = name
+    else:
+        notes.append(Note("name", "dropped", "name"))
     notes.append(Note("name", "changed", "name", became))
     return clean
 
