@@ -461,7 +461,10 @@ def test_appizer_user_is_read_with_its_own_fields_as_traits():
         ({"id": "c1", "plan": "x"}, "c1", {"plan": "x"}),
         ({"company_id": "c1", "plan": "x"}, "c1", {"plan": "x"}),
         ({"id": "c1", "company_id": "c2"}, "c1", {"company_id": "c2"}),
+        ({"id": None, "company_id": "c2", "plan": "x"}, "c2", {"plan": "x"}),
         ({"id": 5}, None, {"id": 5}),
+        ({"id": 5, "company_id": "c2"}, None, {"id": 5, "company_id": "c2"}),
+        (None, None, {}),
     ],
 )
 def test_userpilot_company_is_named_by_either_key(company: Any, group_id: str | None, group: Any):
@@ -469,6 +472,28 @@ def test_userpilot_company_is_named_by_either_key(company: Any, group_id: str | 
     assert got.event == event_of(
         "userpilot", kind="identify", user_id="u", context=Context(group_id=group_id, group=group)
     )
+
+
+@pytest.mark.parametrize(
+    ("company", "field", "flaw"),
+    [
+        ({}, "company.id", "missing"),
+        ({"plan": "x"}, "company.id", "missing"),
+        ({"id": ""}, "company.id", "missing"),
+        ({"id": None, "company_id": ""}, "company.id", "missing"),
+        ({"id": []}, "company.id", "type"),
+        ({"id": True, "company_id": "c1"}, "company.id", "type"),
+        ({"company_id": {}}, "company.company_id", "type"),
+    ],
+)
+def test_userpilot_takes_no_company_without_an_id(company: Any, field: str, flaw: str):
+    """The documents answer it with 400; the strict check says so by itself."""
+    body = {"user_id": "u", "company": company}
+    problem = problem_of("userpilot", "/v1/identify", body)
+    assert (problem.status, problem.field, problem.flaw) == (400, field, flaw)
+    userpilot, headers = VENDORS["userpilot"], VENDORS["userpilot"].sample("", "KEY").headers
+    call = Call(url="/v1/identify", headers=headers, body=msgspec.json.encode(body))
+    assert [found.field for found in userpilot.inspect(call, endpoint("userpilot", "/v1/identify"))] == [field]
 
 
 @pytest.mark.parametrize("vendor", sorted(VENDORS))

@@ -8,12 +8,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+import msgspec
 from msgspec import Struct
 
 from trackgate.fidelity import Note, carry, flatten, leave, own_extras
 from trackgate.model import Call, Context, Event, Problem, Reply, Unsupported
-from trackgate.payload import body_of, json_body, json_reply, read_fields, required
-from trackgate.strict import FILLED, OBJECT, content, field_faults, header_faults, part, primitive_faults, unauthorized
+from trackgate.payload import body_of, json_body, json_reply, missing, mistyped, read_fields, required, stated
+from trackgate.strict import (
+    FILLED,
+    OBJECT,
+    Rule,
+    content,
+    fault,
+    field_faults,
+    header_faults,
+    part,
+    primitive_faults,
+    unauthorized,
+)
 from trackgate.vendor import (
     Anonymous,
     Decoded,
@@ -40,6 +52,14 @@ MAX_METADATA = 10 * 1024
 TRACK = Endpoint(path="/v1/track")
 IDENTIFY = Endpoint(path="/v1/identify", kind="identify")
 
+COMPANY_ID = ("id", "company_id")
+"""The page says `company.id`, the OpenAPI `company.company_id`: both are taken, the page's first."""
+
+ID_RULE = Rule(
+    "a non-empty string or a number",
+    lambda value: isinstance(value, str | int | float) and not isinstance(value, bool) and value != "",
+    required=True,
+)
 TRACK_RULES = {"user_id": FILLED.needed(), "event_name": FILLED.needed(), "metadata": OBJECT}
 IDENTIFY_RULES = {"user_id": FILLED.needed(), "metadata": OBJECT, "company": OBJECT}
 
@@ -119,7 +139,10 @@ class Userpilot(Vendor):
         user_id = user_id_of(event, policy, notes)
         if event.kind == "identify":
             return Encoded((_say_identify(event, user_id, target, notes),), tuple(notes))
-        calls = [_say_profile(event, user_id, target)] if event.identify else []
+        calls = []
+        if event.identify:
+            notes.append(Note("identify", "carried", "identify"))
+            calls = [_say_profile(event, user_id, target)]
         metadata = flatten(carry(event, self.native, notes), notes, nulls=True)
         body = {**own_extras(event, self.name, notes), "user_id": user_id, "event_name": event.name}
         call = _call(target, TRACK, _with_metadata(body, metadata))
@@ -151,12 +174,7 @@ class Userpilot(Vendor):
 
 def _read_identify(body: object, receipt: Receipt) -> Event:
     wire, extras = read_fields(_Identify, body)
-    company = dict(wire.company or {})
-    # The page says `company.id`, the OpenAPI `company.company_id`: both are taken, the page's first.
-    stated = company.get("id", company.get("company_id"))
-    group_id = stated if isinstance(stated, str) and stated else None
-    if group_id is not None:
-        company.pop("id" if "id" in company else "company_id")
+    group_id, group = _read_company(wire.company)
     return Event(
         id=receipt.mint(),
         vendor=Userpilot.name,
@@ -165,21 +183,40 @@ def _read_identify(body: object, receipt: Receipt) -> Event:
         kind="identify",
         user_id=required(wire.user_id, "user_id"),
         properties=wire.metadata or {},
-        context=Context(group_id=group_id, group=company),
+        context=Context(group_id=group_id, group=group),
         extras=extras,
     )
 
 
+def _read_company(company: dict[str, Any] | None) -> tuple[str | None, dict[str, Any]]:
+    """The company's id, and the rest of it, where an id stays that is a number."""
+    if company is None:
+        return None, {}
+    rest = dict(company)
+    for name in COMPANY_ID:
+        company_id = rest.pop(name, None)
+        if isinstance(company_id, str) and company_id:
+            return company_id, rest
+        if isinstance(company_id, int | float) and not isinstance(company_id, bool):
+            return None, {name: company_id, **rest}
+        if company_id is not None and company_id != "":
+            raise mistyped(f"company.{name}", "a string")
+    raise missing("company.id")
+
+
 def _say_identify(event: Event, user_id: str, target: Target, notes: list[Note]) -> Call:
-    leave(event, {"context.group_id", "context.group.*"}, notes)
-    body = {**own_extras(event, Userpilot.name, notes), "user_id": user_id}
-    company = dict(event.context.group)
-    if event.context.group_id:
-        company = {"id": event.context.group_id, **company}
-    if company:
-        body["company"] = company
+    company = _say_company(event.context)
+    leave(event, {"context.group_id", "context.group.*"} if company else (), notes)
+    body = {**own_extras(event, Userpilot.name, notes), "user_id": user_id, **stated({"company": company})}
     metadata = flatten(event.properties, notes, nulls=True)
     return _call(target, IDENTIFY, _with_metadata(body, metadata))
+
+
+def _say_company(context: Context) -> dict[str, Any] | None:
+    """The company, if it has an id: without one the vendor turns the whole call away."""
+    if context.group_id:
+        return {"id": context.group_id, **context.group}
+    return None if context.group.keys().isdisjoint(COMPANY_ID) else context.group
 
 
 def _say_profile(event: Event, user_id: str, target: Target) -> Call:
@@ -207,8 +244,27 @@ def _faults(call: Call, endpoint: Endpoint) -> list[Problem]:
         return [unauthorized("Authorization must be `Token {YOUR_API_KEY}`.")]
     faults = header_faults(call, {"content-type": "application/json", "x-api-version": API_VERSION})
     body = content(call)
-    faults += field_faults(body, TRACK_RULES if endpoint.kind == "track" else IDENTIFY_RULES)
-    return faults + primitive_faults(part(body, "metadata"), "metadata", nulls=True)
+    metadata = part(body, "metadata")
+    if endpoint.kind == "track":
+        faults += field_faults(body, TRACK_RULES)
+        faults += _size_faults(metadata)
+    else:
+        faults += field_faults(body, IDENTIFY_RULES)
+        faults += _company_faults(part(body, "company"))
+    return faults + primitive_faults(metadata, "metadata", nulls=True)
+
+
+def _size_faults(metadata: Any) -> list[Problem]:
+    if len(msgspec.json.encode(metadata)) <= MAX_METADATA:
+        return []
+    return [fault(f"`metadata` must have at most {MAX_METADATA} bytes.", "metadata")]
+
+
+def _company_faults(company: Any) -> list[Problem]:
+    if not isinstance(company, dict):
+        return []
+    name = next((name for name in COMPANY_ID if name in company), COMPANY_ID[0])
+    return field_faults(company, {name: ID_RULE}, "company")
 
 
 VENDOR = Userpilot()
