@@ -26,6 +26,7 @@ from trackgate.model import (
     Outcome,
     Park,
     Problem,
+    ProblemKind,
     Receipt,
     Refuse,
     Reply,
@@ -48,8 +49,8 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     """One path that a vendor documents and that we take.
 
     ``batch`` is the most events that one call may hold (``None``: exactly one), ``envelope`` the field that holds
-    their array (``None``: the body is the array); ``max_body`` the vendor's own documented limit in bytes, where it
-    has one.
+    their array (``None``: the body is the array). ``max_body`` is the vendor's own documented limit in bytes, where it
+    has one, and ``oversize`` how it turns a longer body away.
     """
 
     path: str
@@ -57,6 +58,7 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     batch: int | None = None
     envelope: str | None = None
     max_body: int | None = None
+    oversize: ProblemKind = ProblemKind.TOO_LARGE
 
 
 class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -165,7 +165,8 @@ def test_every_error_has_the_vendors_shape(vendor):
         413: post(app, track, headers=good, content=b" " * (limit + 1)),
         415: post(app, track, headers={**good, "content-encoding": "gzip"}, content=b"{}"),
     }
-    assert {status: reply.status_code for status, reply in replies.items()} == {status: status for status in replies}
+    expected = {status: status for status in replies} | {413: 400 if vendor.name == "thrivestack" else 413}
+    assert {status: reply.status_code for status, reply in replies.items()} == expected
     shape = set(replies[400].json())
     assert all(shape >= set(reply.json()) for reply in replies.values())
     assert replies[405].headers["allow"] == "POST"
@@ -180,6 +181,28 @@ def test_a_body_that_never_ends_is_cut_at_the_limit():
     reply = post(gateway(shelf, max_body=10_000), "/v1/track", headers={"authorization": "Token k"}, content=endless())
     assert reply.status_code == 413
     assert reply.headers["connection"] == "close"
+
+
+@pytest.mark.parametrize("stated", [True, False], ids=["content-length", "chunked"])
+def test_a_body_over_thrivestacks_own_limit_is_its_documented_400_and_counted_as_too_large(stated):
+    """...and the connection is closed as for a 413: the rest of such a body may still be on its way."""
+
+    async def endless():
+        while True:
+            yield b" " * 2**20
+
+    shelf = Shelf()
+    headers = {**sample(VENDORS["thrivestack"])["headers"], **({"content-length": str(10**9)} if stated else {})}
+    reply = post(gateway(shelf), "/thrivestack/api/track", headers=headers, content=endless())
+    assert reply.status_code == 400
+    assert reply.json() == {
+        "success": False,
+        "status": "error",
+        "message": "The body is over the limit of 2000000 bytes.",
+        "error_code": "invalid",
+    }
+    assert reply.headers["connection"] == "close"
+    assert shelf.rejected == [("thrivestack", "too_large")]
 
 
 def test_a_body_that_does_not_arrive_is_a_408():

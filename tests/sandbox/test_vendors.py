@@ -130,7 +130,7 @@ def test_a_vendor_answers_at_every_path_that_it_documents(bench: Bench, vendor: 
 
 
 @pytest.mark.parametrize("is_stated", [True, False], ids=["content-length", "chunked"])
-def test_a_body_over_the_limit_is_the_vendors_413(
+def test_a_body_over_the_limit_is_turned_away_as_the_vendor_documents_it_else_a_413(
     bench: Bench, vendor: Vendor, is_stated: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """...whether it says so beforehand or not; the call is remembered without the body."""
@@ -143,10 +143,39 @@ def test_a_body_over_the_limit_is_the_vendors_413(
         yield body[10:]
 
     reply = bench.post(bench.sample(vendor), body=body if is_stated else chunks())
-    assert reply.status_code == 413
-    assert has_shape_of(vendor, ProblemKind.TOO_LARGE, reply)
+    oversize = ProblemKind.INVALID if vendor.name == "thrivestack" else ProblemKind.TOO_LARGE
+    assert reply.status_code == oversize.value
+    assert has_shape_of(vendor, oversize, reply)
     (call,) = bench.received()
-    assert (call["status"], call["body_text"]) == (413, "")
+    assert (call["status"], call["body_text"]) == (oversize.value, "")
+
+
+@pytest.mark.parametrize(("size", "status"), [(10_240, 202), (10_241, 400)])
+def test_userpilot_takes_10_kb_of_event_metadata_whatever_else_the_call_holds(
+    bench: Bench, size: int, status: int
+) -> None:
+    sample = bench.sample(bench.vendors["userpilot"])
+    metadata = {"text": "\u00e9" * 5_000, "rest": ""}
+    metadata["rest"] = "x" * (size - len(msgspec.json.encode(metadata)))
+    body = {"user_id": "u", "event_name": "e", "metadata": metadata, "more": "x" * 10_240}
+    assert bench.post(sample, body=msgspec.json.encode(body)).status_code == status
+    (call,) = bench.received()
+    assert [problem["field"] for problem in call["problems"]] == ["metadata"] * (status == 400)
+
+
+def test_a_users_metadata_at_userpilot_has_no_such_limit(bench: Bench) -> None:
+    headers = bench.sample(bench.vendors["userpilot"]).headers
+    body = {"user_id": "u", "metadata": {"text": "x" * 10_241}}
+    assert bench.ask("POST", "/userpilot/v1/identify", headers=headers, json=body).status_code == 202
+
+
+def test_thrivestack_says_which_form_takes_an_array(bench: Bench) -> None:
+    sample = bench.sample(bench.vendors["thrivestack"])
+    reply = bench.post(sample, body=b"[" + sample.body + b"]")
+    assert reply.status_code == 400
+    assert "one object" in reply.json()["message"]
+    assert "x-api-key" in reply.json()["message"]
+    assert [problem["field"] for problem in bench.received()[0]["problems"]] == ["body"]
 
 
 def test_every_problem_is_remembered_though_the_first_decides(bench: Bench) -> None:

@@ -24,12 +24,17 @@ if TYPE_CHECKING:
     from trackgate.metrics import Metrics
     from trackgate.model import Clock
     from trackgate.outbox import Outbox
+    from trackgate.vendor import Endpoint
 
 PREFLIGHT_AGE = "600"
 
 SURPLUS = 16 * 2**20
 """Bytes of a body over its limit that are read and thrown away: a caller that is cut off while it sends often never
 hears its 413."""
+
+TOO_LARGE = "too_large"
+LEFT_UNREAD = frozenset({TOO_LARGE, "timeout"})
+"""Reasons of a problem after which the rest of the body may still be on its way."""
 
 
 class Edge:
@@ -84,7 +89,7 @@ class Edge:
         if isinstance(found, Turned):
             return self._reject(found, found.problem)
         try:
-            body = await self._read(receive, headers, found.endpoint.max_body or self._max_body)
+            body = await self._read(receive, headers, found.endpoint)
             return await self._intake.take(found, Call(url=path, headers=headers, body=body))
         except Problem as problem:
             return self._reject(found, problem)
@@ -103,22 +108,23 @@ class Edge:
         self._log.warning("event.rejected", source=source, status=problem.status, reason=problem.reason, **where)
         reply = vendor.reject(problem) if vendor is not None else _own_words(problem)
         extra = {"allow": "POST"} if problem.kind is ProblemKind.METHOD else {}
-        if problem.kind in {ProblemKind.TOO_LARGE, ProblemKind.TIMEOUT}:
+        if problem.reason in LEFT_UNREAD:
             extra["connection"] = "close"
         return replace(reply, headers={**reply.headers, **extra})
 
-    async def _read(self, receive: Receive, headers: Mapping[str, str], limit: int) -> bytes:
+    async def _read(self, receive: Receive, headers: Mapping[str, str], endpoint: Endpoint) -> bytes:
         if headers.get("content-encoding", "identity").lower() != "identity":
             raise Problem(ProblemKind.ENCODING, "Compressed bodies are not taken; send the JSON as it is.")
+        limit = endpoint.max_body or self._max_body
         length = headers.get("content-length", "0")
         waits = "expect" in headers  # for our word, and can be told before it sends
         if length.isdecimal() and int(length) > limit + (0 if waits else SURPLUS):
-            raise _too_large(limit)
+            raise _too_large(limit, endpoint)
         try:
             with self._deadlines.within(self._body_timeout):
                 return await collect(receive, limit, SURPLUS)
         except TooLong:
-            raise _too_large(limit) from None
+            raise _too_large(limit, endpoint) from None
         except TimeoutError:
             words = f"The body did not arrive within {self._body_timeout:g} s."
             raise Problem(ProblemKind.TIMEOUT, words) from None
@@ -147,8 +153,8 @@ class Edge:
         return Reply(status=204, headers=allowed)
 
 
-def _too_large(limit: int) -> Problem:
-    return Problem(ProblemKind.TOO_LARGE, f"The body is over the limit of {limit} bytes.")
+def _too_large(limit: int, endpoint: Endpoint) -> Problem:
+    return Problem(endpoint.oversize, f"The body is over the limit of {limit} bytes.", reason=TOO_LARGE)
 
 
 def _own_words(problem: Problem) -> Reply:

@@ -107,7 +107,7 @@ class Emulator:
             return (Problem(ProblemKind.METHOD, f"{endpoint.path} takes POST only."),)
         if oversize:
             limit = self.max_body(vendor, call.url)
-            return (Problem(ProblemKind.TOO_LARGE, f"The request body is over {limit} bytes."),)
+            return (Problem(endpoint.oversize, f"The request body is over {limit} bytes."),)
         found = vendor.inspect(call, endpoint)
         if self._is_stranger(vendor, call) and all(problem.status != 401 for problem in found):
             return (Problem(ProblemKind.UNAUTHORIZED, f"This is not the key that was set for {vendor.name}."), *found)

@@ -42,8 +42,8 @@ MAX_BATCH = 1_000
 MAX_BODY = 2_000_000
 """Bytes: "2 MB", beyond which the vendor answers 400."""
 
-TRACK = Endpoint(path="/api/track", batch=MAX_BATCH, max_body=MAX_BODY)
-IDENTIFY = Endpoint(path="/api/identify", kind="identify", batch=MAX_BATCH, max_body=MAX_BODY)
+TRACK = Endpoint(path="/api/track", batch=MAX_BATCH, max_body=MAX_BODY, oversize=ProblemKind.INVALID)
+IDENTIFY = structs.replace(TRACK, path="/api/identify", kind="identify")
 
 PROPERTIES = {**CARRIED, "context.ip": "ip_address"}
 """Its own SDK calls the address `ip_address`."""
@@ -409,6 +409,9 @@ def _body_faults(call: Call, endpoint: Endpoint, *, today: bool) -> list[Problem
     body = content(call)
     if len(call.body) > MAX_BODY:
         return [fault(f"The body is over {MAX_BODY} bytes.", "body")]
+    if not today and isinstance(body, list):
+        words = "With Authorization and KEY the body must be one object; an array goes with x-api-key."
+        return [fault(words, "body", flaw="type")]
     if not today:
         return _item_faults(body, endpoint, None, today=False)
     if not isinstance(body, list) or not 0 < len(body) <= MAX_BATCH:
