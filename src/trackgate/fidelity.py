@@ -48,8 +48,9 @@ class Note(Struct, frozen=True):
     """One thing that a conversion did.
 
     ``subject`` and ``kind`` make the stable ``code`` (``timestamp.carried``). ``field`` is the canonical field
-    (``properties.plan``); ``became`` is what stands in its stead, by canonical field. ``degraded`` says that the
-    vendor wants something that nobody stated. Codes go to logs, fields and values never do.
+    (``properties.plan``); ``became`` is what stands in its stead, by canonical field; what is carried and became
+    none of them is a call of its own. ``degraded`` says that the vendor wants something that nobody stated. Codes go
+    to logs, fields and values never do.
     """
 
     subject: str

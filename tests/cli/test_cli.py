@@ -128,6 +128,38 @@ def test_explain_shows_the_routes_the_calls_and_the_notes(routes):
         assert words in said.output
 
 
+def test_explain_says_what_became_of_each_field(routes):
+    """A field that moved with its new name, one that stayed with its old and new form, an identify with its call."""
+    text = routes.read_text().replace('vendor = "userpilot"', 'vendor = "flywheel"')
+    routes.write_text(text)
+    event = {"event": "e", "user_id": "u", "event_id": "evt", "timestamp": "2024-01-15T16:00:00+05:30"}
+    body = json.dumps({"event": {**event, "identify": True}})
+    said = run("explain", "--source", "web", "-", routes=routes, stdin=body).output
+    assert 'offset.changed  (timestamp: "2024-01-15T16:00:00+05:30" -> "2024-01-15T10:30:00Z")' in said
+    assert "event_id.carried  (event_id -> properties.event_id)" in said
+    assert "identify.carried  (identify: as a call of its own, before the event's)" in said
+
+
+def test_explain_says_what_a_property_became_that_kept_its_name_and_where_the_rest_went(routes):
+    text = routes.read_text().replace('vendor = "thrivestack"', 'vendor = "flywheel"')
+    routes.write_text(text.replace("token = ", "# "))
+    tags = ["a", "b", {"c": "x" * 99}]
+    body = json.dumps({"user_id": "u", "event_name": "a b", "metadata": {"list": [1], "tags": tags}})
+    said = run("explain", "--source", "web", "-", routes=routes, stdin=body).output
+    assert 'name.changed  (name: "a b" -> "a_b", and properties.event_name)' in said
+    assert 'arrays.changed  (properties.list: [1] -> "[1]")' in said
+    (long,) = [line for line in said.splitlines() if "properties.tags" in line]
+    assert "…" in long
+    assert len(long) < 180
+
+
+def test_explain_says_how_a_timestamp_without_an_offset_was_read(routes):
+    routes.write_text(routes.read_text().replace('vendor = "userpilot"', 'vendor = "thrivestack"'))
+    body = '{"user_id":"u","event_name":"e","timestamp":"2024-01-15T10:30:00"}'
+    said = run("explain", "--source", "web", "-", routes=routes, stdin=body).output
+    assert 'note timestamp.changed  (timestamp, read as "2024-01-15T10:30:00Z")' in said
+
+
 def test_explain_shows_no_credential_even_where_one_is_part_of_another(routes):
     for flags in ((), ("--json",)):
         said = run("explain", "--source", "web", *flags, "-", routes=routes, stdin=EVENT)

@@ -3,31 +3,39 @@
 from __future__ import annotations
 
 import sys
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 import msgspec
 
-from trackgate import vendors
+from trackgate import timestamps, vendors
 from trackgate.cli.configured import config_option, usable
 from trackgate.clock import SystemClock
 from trackgate.explain import SYMBOLS, Explained, Going, matrix
 from trackgate.explain import explain as explain_call
+from trackgate.fidelity import facts
 from trackgate.model import Problem
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from trackgate.config import Config
     from trackgate.fidelity import Note
+    from trackgate.model import Event
     from trackgate.vendor import Endpoint
 
 WORDS = {
-    "carried": "carried in the properties",
+    "carried": "carried in the properties, or as an identify call",
     "changed": "changed in form",
     "made-up": "filled in, because the vendor expects it",
     "dropped": "dropped",
     "degraded": "expected by the vendor, but stated by nobody",
 }
+
+LONGEST_SHOWN = 60
+"""Characters of a value in the words of a note: the calls beside it have it whole."""
 
 REJECTED = 1
 """Exit status: the call would be turned away."""
@@ -88,11 +96,11 @@ def _endpoint(config: Config, source: str, at: str | None) -> Endpoint:
 def _readable(explained: Explained) -> str:
     event = msgspec.json.format(msgspec.json.encode(explained.event)).decode()
     lines = ["event " + event]
-    lines += [f"  note {note.code}  ({note.field})" for note in explained.notes]
+    lines += [f"  note {note.code}  ({_read(note)})" for note in explained.notes]
     lines.append("routes")
     for passed in explained.routes:
         lines.append(f"  {passed.route} -> {', '.join(passed.to)}: {passed.why_not or 'takes it'}")
-    lines += [line for each in explained.owed for line in _going(each)]
+    lines += [line for each in explained.owed for line in _going(each, explained.event)]
     lines += [
         f"{name}: filtered, no route lets this event through, or its own options keep it out"
         for name in explained.filtered
@@ -102,7 +110,7 @@ def _readable(explained: Explained) -> str:
     return "\n".join(lines)
 
 
-def _going(each: Going) -> list[str]:
+def _going(each: Going, event: Event) -> list[str]:
     lines = [f"to {each.destination} ({each.vendor})"]
     if each.unsupported is not None:
         return [*lines, f"  cannot be said, would be dead: {each.unsupported}"]
@@ -110,12 +118,32 @@ def _going(each: Going) -> list[str]:
         lines.append(f"  {call.method} {call.url}")
         lines += [f"    {name}: {value}" for name, value in call.headers.items()]
         lines += ["    " + line for line in msgspec.json.format(call.body).splitlines()]
-    lines += [f"  note {note.code}  ({_happened(note)})" for note in each.notes]
+    stated = facts(event)
+    for note in each.notes:
+        lines.append(f"  note {note.code}  ({_happened(note, stated)})")
+        stated |= note.became
     return lines
 
 
-def _happened(note: Note) -> str:
-    """What became of a field, in the words of the table."""
-    if note.became and note.kind != "made-up":
-        return f"{note.field} -> {', '.join(note.became)}"
-    return f"{note.field}: {WORDS[note.kind]}"
+def _read(note: Note) -> str:
+    """What a field was read as, if it was."""
+    return f"{note.field}, read as {_shown(note.became[note.field])}" if note.field in note.became else note.field
+
+
+def _happened(note: Note, stated: Mapping[str, Any]) -> str:
+    """What became of a field: its new form where it kept its name, its new name otherwise."""
+    if note.kind == "carried" and not note.became:
+        return f"{note.field}: as a call of its own, before the event's"
+    if not note.became or note.kind == "made-up":
+        return f"{note.field}: {WORDS[note.kind]}"
+    moved = ", ".join(name for name in note.became if name != note.field)
+    if note.field not in note.became:
+        return f"{note.field} -> {moved}"
+    forms = f"{note.field}: {_shown(stated.get(note.field))} -> {_shown(note.became[note.field])}"
+    return f"{forms}, and {moved}" if moved else forms
+
+
+def _shown(value: object) -> str:
+    said = timestamps.spell(value) if isinstance(value, datetime) else value
+    text = msgspec.json.encode(said).decode()
+    return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 1] + "…"
