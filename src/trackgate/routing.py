@@ -45,6 +45,9 @@ class _Ways(Struct, frozen=True):
 
 _NOWHERE: frozenset[str] = frozenset()
 
+_SET = re.compile(r"\[!?+\]?+[^\]]*+\]")
+"""A ``[abc]`` of a glob, closed as ``fnmatch`` has it: a ``]`` that comes first is one of the characters."""
+
 
 class Router:
     """The routes, made ready for matching.
@@ -80,6 +83,11 @@ class Router:
     def explain(self, event: Event) -> list[tuple[Route, str | None]]:
         """Each route with why it passed the event by, or ``None`` where it took it."""
         return [(route, _why_not(route, matches, event)) for route, matches in self._routes]
+
+
+def opens_a_set(glob: str) -> bool:
+    """Whether a ``[`` in the glob is never closed, and so stands for itself."""
+    return "[" in _SET.sub("", glob)
 
 
 def _why_not(route: Route, matches: Callable[[Event], bool], event: Event) -> str | None:

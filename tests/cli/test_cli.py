@@ -97,6 +97,14 @@ def test_check_names_every_line_that_is_wrong_and_exits_2(routes):
     assert f"{routes}:6: error: " in said.output
 
 
+def test_check_counts_the_errors_and_warnings_that_it_names(routes):
+    text = routes.read_text().replace('"${WEB_KEY}"', '"literal"').replace('"${THERE_KEY}"', '"${NOWHERE}"')
+    routes.write_text(text + '[[routes]]\nname = "again"\nto = ["their"]\n')
+    said = run("check", routes=routes)
+    assert said.stderr.count(": error: ") == 2
+    assert said.stdout == f"{routes}: 2 errors, 1 warning\n"
+
+
 def test_check_is_strict_only_when_asked(routes):
     routes.write_text(routes.read_text().replace('"${WEB_KEY}"', '"literal"'))
     assert run("check", routes=routes).exit_code == 0

@@ -341,12 +341,18 @@ def test_a_full_backlog_and_what_it_shed_are_told_under_the_table():
     assert lines(shed=1) == ["  here: 1 shed in all, because its backlog was full"]
 
 
-def test_check_names_a_destination_that_has_left_with_what_waits_for_it(folder):
+def test_check_names_a_destination_that_has_left_with_what_is_there_and_what_to_do(folder):
+    begin = "`gone` is not in this file and 2 events wait for it: put it back, move what is there"
     said = run(folder, "check")
-    assert "`gone` is not in this file and 2 events wait for it: put it back, or `trackgate move gone NEW`" in said
+    assert f"{begin} (`trackgate move gone NEW`), or give it up (`trackgate drop gone`)\n" in said
     run(folder, "check", "--strict", status=1)
     run(folder, "drop", "gone", "--yes")
     assert "gone" not in run(folder, "check")
+    routes = folder / "routes.toml"
+    routes.write_text(routes.read_text().replace("here]", "away]").replace('"here"', '"away"'))
+    said = run(folder, "check")
+    assert "`here` is not in this file and 1 event is dead there: put it back, " in said
+    assert "or give it up (`trackgate dead drop --destination here`)\n" in said
 
 
 # --- beside a running gateway -----------------------------------------------------------------------------------

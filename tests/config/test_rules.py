@@ -52,6 +52,32 @@ CASES = {
         [server]
         data = ""                          #! error server.data: is empty
     """,
+    "an empty secret is told as that": """
+        [sources.web]
+        vendor = "userpilot"
+        key = ""                           #! error sources.web.key: is empty: give it a value
+    """,
+    "all that is missing of one string is named, once each": """
+        [sources.web]
+        vendor = "userpilot"
+        key = "${A}-${EMPTY}-${WEB_KEY}-${A}-${file:/nowhere/key}" #! error sources.web.key: the variable A is not set: set it; the variable EMPTY is empty: set it; the file /nowhere/key cannot be read
+    """,
+    "every file that a secret lacks is named": """
+        [sources.web]
+        vendor = "userpilot"
+        key = "${file:/nowhere/a}${file:/nowhere/b}" #! error sources.web.key: the file /nowhere/a cannot be read (No such file or directory): put it there; the file /nowhere/b cannot be read
+    """,
+    "a key that is not there hides nothing else that is wrong with its destination": """
+        [destinations.up]                  #! warning destinations.up.lossy: kind.changed
+        vendor = "flywheel"
+        key = "${NOWHERE}"                 #! error destinations.up.key: the variable NOWHERE is not set
+        url = "http://localhost:8080/v1/events" #! warning destinations.up.url: leave /v1/events off #! error destinations.up.url: this gateway itself
+    """,
+    "nor does one that nobody wrote": """
+        [destinations.up]                  #! error destinations.up: `key` is missing
+        vendor = "userpilot"
+        url = "http://localhost:8080"      #! error destinations.up.url: this gateway itself
+    """,
     "a broken reference is no literal": """
         [server]
         data = "${no-name}"                #! error server.data: write $${ for a literal ${
@@ -125,6 +151,16 @@ CASES = {
         to = [
           "up",
           "down",                          #! error routes.route-1.to[1]: unknown destination; there are up
+        ]
+    """,
+    "a glob that is never closed": """
+        [[routes]]
+        to = ["up"]
+        match.event = [
+          "[a",                            #! warning routes.route-1.match.event[0]: its `[` is never closed, so it stands for itself
+          "[]a",                           #! warning routes.route-1.match.event[1]: write `[[]` if that is meant
+          "[abc]*[!",                      #! warning routes.route-1.match.event[2]: never closed
+          "[[]*", "[]a]", "[!]a]", "[!_]*", "a]",
         ]
     """,
     "a route to nowhere": """
@@ -357,9 +393,26 @@ CASES = {
         lossy = { allow = ["kind.changed"] } #! warning destinations.up.lossy: name.changed (from web); nulls.dropped (from web); if you can live with that: lossy = { allow = ["kind.changed", "name.changed", "nulls.dropped"] }
     """,
     "a loss counts only for the kinds that are routed": """
-        [destinations.up]                  #! warning destinations.up.lossy: here: kind.changed (from web); nulls.dropped (from web); if
+        [destinations.up]                  #! warning destinations.up.lossy: here: kind.changed (identify calls from web); nulls.dropped (identify calls from web); if
         vendor = "flywheel"
         key = "${UP_KEY}"
+        [[routes]]
+        to = ["up"]
+        match.kind = ["identify"]
+    """,
+    "a loss of identify calls alone says so": """
+        [destinations.up]                  #! warning destinations.up.lossy: here: kind.changed (identify calls from late, web); name.changed (from late); nulls.dropped (from late; identify calls from web); if
+        vendor = "flywheel"
+        key = "${UP_KEY}"
+        [sources.web]
+        vendor = "userpilot"
+        key = "${WEB_KEY}"
+        [sources.late]
+        vendor = "userpilot"
+        key = "${OTHER_KEY}"
+        [[routes]]
+        from = ["late"]
+        to = ["up"]
         [[routes]]
         to = ["up"]
         match.kind = ["identify"]

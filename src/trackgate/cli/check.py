@@ -16,9 +16,10 @@ from trackgate.outboxes.sqlite.database import FILE
 from trackgate.outboxes.sqlite.reader import SqliteReader
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sized
+    from collections.abc import Iterator
 
     from trackgate.config import Config
+    from trackgate.outbox import DestinationTally
 
 
 @click.command(short_help="Find everything wrong with routes.toml.")
@@ -37,13 +38,15 @@ def check(path: Path, *, strict: bool) -> None:
         faults = (*faults, *_left_behind(config))
     if faults:
         click.echo(describe(faults), err=True)
+    errors = sum(fault.level == "error" for fault in faults)
+    warnings = len(faults) - errors
+    told = (count(errors, "error") if errors else "no errors") + (f", {count(warnings, 'warning')}" if warnings else "")
     if config is None:
+        click.echo(f"{path}: {told}")
         sys.exit(WRONG)
-    warnings = len(faults)
-    told = f", {warnings} warning{'s' * (warnings > 1)}" if warnings else ""
     click.echo(
-        f"{path}: {_count(config.sources, 'source')}, {_count(config.destinations, 'destination')}, "
-        f"{_count(config.routes, 'route')}; no errors{told}"
+        f"{path}: {count(len(config.sources), 'source')}, {count(len(config.destinations), 'destination')}, "
+        f"{count(len(config.routes), 'route')}; {told}"
     )
     if strict and warnings:
         sys.exit(1)
@@ -61,12 +64,18 @@ def _left_behind(config: Config) -> Iterator[Fault]:
         return
     for name, tally in tallies.items():
         if name not in config.destinations and (tally.waiting or tally.dead):
-            words = f"{count(tally.waiting, 'event')} wait{'s' * (tally.waiting == 1)} for it"
-            if tally.dead:
-                words += f" ({count(tally.dead)} more are dead)"
-            advice = f"put it back, or `trackgate move {name} NEW`"
-            yield Fault("warning", str(config.path), None, "", f"`{name}` is not in this file and {words}: {advice}")
+            yield Fault("warning", str(config.path), None, "", _left(name, tally))
 
 
-def _count(things: Sized, word: str) -> str:
-    return f"{len(things)} {word}{'' if len(things) == 1 else 's'}"
+def _left(name: str, tally: DestinationTally) -> str:
+    words, giving_up = [], []
+    if tally.waiting:
+        words.append(f"{count(tally.waiting, 'event')} wait{'s' * (tally.waiting == 1)} for it")
+        giving_up.append(f"`trackgate drop {name}`")
+    if tally.dead:
+        words.append(f"{count(tally.dead, 'event')} {'is' if tally.dead == 1 else 'are'} dead there")
+        giving_up.append(f"`trackgate dead drop --destination {name}`")
+    return (
+        f"`{name}` is not in this file and {', '.join(words)}: put it back, move what is there"
+        f" (`trackgate move {name} NEW`), or give it up ({', '.join(giving_up)})"
+    )

@@ -11,7 +11,7 @@ from trackgate.config.faults import listed
 from trackgate.config.model import Destination
 from trackgate.config.naming import check_name, find_vendor, not_yet
 from trackgate.config.reading import Broken, Scope, fields_of, read_table
-from trackgate.config.secret import PLAIN, Secret, is_readable
+from trackgate.config.secret import PLACEHOLDER, PLAIN, Secret, is_readable
 from trackgate.config.tables import DestinationTable, Server
 from trackgate.retry import RetryPolicy
 
@@ -31,7 +31,7 @@ _UNFIT = re.compile(r"[^!-~]")
 def build_destinations(
     tables: Mapping[str, object], server: Server, vendors: Mapping[str, Vendor], scope: Scope
 ) -> dict[str, Destination]:
-    """Every destination that can be built, by name."""
+    """Every destination that can be built, by name; where a fault is noted of its key it gets one that stands in."""
     built: dict[str, Destination] = {}
     for name, raw in tables.items():
         place = ("destinations", name)
@@ -60,7 +60,8 @@ def _build(name: str, raw: object, vendors: Mapping[str, Vendor], scope: Scope) 
     url = _base_url(values.pop("url", None), (*place, "url"), scope.faults)
     _warn_of_plain(read.values, place, scope.faults)
     _check_retry(values.get("retry", RetryPolicy()), place, scope.faults)
-    missing = {field.name for field in (*own.values(), *common.values()) if field.required} - read.values.keys()
+    values.setdefault("key", Secret(PLACEHOLDER))  # that it is missing is noted, and must not hide what else is wrong
+    missing = {field.name for field in own.values() if field.required} - read.values.keys()
     if vendor is None or missing or not isinstance(raw, dict):
         return None
     if url:

@@ -38,10 +38,10 @@ def check_losses(
             if code not in known:
                 words = f"no such code{did_you_mean(code, known) or '; run `trackgate explain --matrix` to see them'}"
                 faults.error((*place, "allow", index), words)
-        lost: dict[str, set[str]] = {}
+        lost: dict[str, dict[str, set[Kind]]] = {}
         for source, kind in _reaching(destination.name, sources, routes):
             for code in losses(source.vendor, destination.vendor, destination.options, kind) - set(allowed):
-                lost.setdefault(code, set()).add(source.name)
+                lost.setdefault(code, {}).setdefault(source.name, set()).add(kind)
         if lost:
             faults.warn(place, _words(lost, allowed))
 
@@ -85,7 +85,15 @@ def _reaching(destination: str, sources: Mapping[str, Source], routes: Sequence[
     }
 
 
-def _words(lost: Mapping[str, Collection[str]], allowed: Sequence[str]) -> str:
-    which = "; ".join(f"{code} (from {listed(sorted(sources))})" for code, sources in sorted(lost.items()))
+def _words(lost: Mapping[str, Mapping[str, Collection[Kind]]], allowed: Sequence[str]) -> str:
+    which = "; ".join(f"{code} ({_from(sources)})" for code, sources in sorted(lost.items()))
     allow = ", ".join(f'"{code}"' for code in (*allowed, *sorted(lost)))
     return f"events lose something here: {which}; if you can live with that: lossy = {{ allow = [{allow}] }}"
+
+
+def _from(sources: Mapping[str, Collection[Kind]]) -> str:
+    """Where events that lose something come from; an event is a track call unless more is said."""
+    tracked = sorted(name for name, kinds in sources.items() if "track" in kinds)
+    identified = sorted(sources.keys() - tracked)
+    parts = [f"from {listed(tracked)}"] if tracked else []
+    return "; ".join(parts + ([f"identify calls from {listed(identified)}"] if identified else []))

@@ -10,7 +10,7 @@ from msgspec.inspect import StructType
 
 from trackgate.config.faults import closest, did_you_mean
 from trackgate.config.kinds import SECRET, Kind, Scalar, Several, Table, kind_of
-from trackgate.config.secret import PLACEHOLDER, Secret, SecretUnreadable, Unset
+from trackgate.config.secret import EMPTY, PLACEHOLDER, Secret, SecretUnreadable, Unset
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -123,7 +123,7 @@ def from_text(text: str, kind: Kind) -> Any:
 
     """
     if not text:
-        raise ValueError("is empty: give it a value, or leave it away")
+        raise ValueError(EMPTY)
     if not isinstance(kind, Scalar):
         raise TypeError("only single values have a variable")
     return kind.take(kind.parse(text))
@@ -179,5 +179,5 @@ def _taken(raw: object, kind: Scalar, place: Place, scope: Scope) -> Any:
 
 def _filled(value: str) -> str:
     if not value:
-        raise ValueError("is empty: give it a value, or leave it away")
+        raise ValueError(EMPTY)
     return value

@@ -8,7 +8,7 @@ from trackgate.config.faults import closest, did_you_mean, listed
 from trackgate.config.naming import check_name, is_name, not_yet
 from trackgate.config.reading import Broken, Scope, fields_of, read_table
 from trackgate.config.tables import RouteTable
-from trackgate.routing import Match, Route
+from trackgate.routing import Match, Route, opens_a_set
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -73,6 +73,10 @@ def _build(
         if getattr(match, key) == ():
             words = "takes nothing: name something, or leave the key away for everything"
             scope.faults.error((*place, "match", key), words)
+    for index, glob in enumerate(match.event or ()):
+        if opens_a_set(glob):
+            words = "its `[` is never closed, so it stands for itself: close it, or write `[[]` if that is meant"
+            scope.faults.warn((*place, "match", "event", index), words)
     if match.event and match.kind == ("identify",):
         scope.faults.warn((*place, "match"), "takes nothing: an identify call has no name that `event` could match")
     to = _known(values.get("to", destinations), "destination", destinations, (*place, "to"), scope)

@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 PLACEHOLDER = "sandbox-placeholder"
 """Stands for a credential that is not there, where it will only ever reach the emulated vendors."""
+
+EMPTY = "is empty: give it a value, or leave it away"
+"""What to say of a value that is none."""
 
 PLAIN = 'a secret in plain text: write "${NAME}" and set that variable, or "${file:/run/secrets/name}"'
 """What to say of one that is literal."""
@@ -50,17 +53,23 @@ class Secret:
         """Parse a string of the configuration.
 
         Raises:
-            Unset: it names a variable that is unset or empty.
+            Unset: it names variables that are unset or empty; what is wrong with its files is told too.
             ValueError: a ``${`` is followed by neither; the words are for the one who wrote it.
 
         """
         parts: list[str | Path] = []
+        unset: list[str] = []
         at = 0
         for match in _REFERENCE.finditer(text):
             parts.append(text[at : match.start()])
-            parts.append(_part(match, environ))
+            try:
+                parts.append(_part(match, environ))
+            except Unset as error:
+                unset.append(str(error))
             at = match.end()
         parts.append(text[at:])
+        if unset:
+            raise Unset(_together([*unset, *_read(parts)[1]]))
         return cls(*parts, literal=not any(match["name"] or match["file"] for match in _REFERENCE.finditer(text)))
 
     @property
@@ -72,10 +81,13 @@ class Secret:
         """The secret itself, files read anew (without their trailing newlines).
 
         Raises:
-            SecretUnreadable: a file cannot be read, is empty, or is not text.
+            SecretUnreadable: a file cannot be read, is empty, or is not text; every such file is told.
 
         """
-        return "".join(_file_text(part) if isinstance(part, Path) else part for part in self._parts)
+        value, faults = _read(self._parts)
+        if faults:
+            raise SecretUnreadable(_together(faults))
+        return value
 
     def credential(self) -> str:
         """The secret itself, as something that goes into a header.
@@ -85,6 +97,8 @@ class Secret:
 
         """
         value = self.value()
+        if not value:
+            raise SecretUnreadable(EMPTY)
         if not _FIT_FOR_A_HEADER.fullmatch(value):
             raise SecretUnreadable("holds what no HTTP header can carry: use visible ASCII, without spaces around it")
         return value
@@ -122,6 +136,22 @@ def _part(match: re.Match[str], environ: Mapping[str, str]) -> str | Path:
         how = "empty" if name in environ else "not set"
         raise Unset(f"the variable {name} is {how}: set it")
     return environ[name]
+
+
+def _read(parts: Iterable[str | Path]) -> tuple[str, list[str]]:
+    """The parts put together as far as they can be read, and what is wrong with the others."""
+    texts: list[str] = []
+    faults: list[str] = []
+    for part in parts:
+        try:
+            texts.append(_file_text(part) if isinstance(part, Path) else part)
+        except SecretUnreadable as error:
+            faults.append(str(error))
+    return "".join(texts), faults
+
+
+def _together(faults: Iterable[str]) -> str:
+    return "; ".join(dict.fromkeys(faults))
 
 
 def _file_text(path: Path) -> str:
