@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from fnmatch import translate
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.made import event
-from trackgate.routing import Match, Route, Router
+from trackgate.routing import Match, Route, Router, opens_a_set
 
 PASS = {name: lambda _: False for name in ("a", "b", "c")}
 
@@ -71,3 +75,8 @@ def test_explain_says_of_each_route_why_not():
     assert whys[0] is None
     assert "mobile" in whys[1]
     assert "match" in whys[2]
+
+
+@given(st.text("[]!^a-", max_size=8))
+def test_a_set_is_open_where_the_bracket_would_be_matched_as_itself(glob):
+    assert opens_a_set(glob) == ("\\[" in translate(glob))

@@ -89,6 +89,13 @@ def going(destination: Destination, event: Event) -> Going:
     return Going(destination.name, destination.vendor.name, calls, encoded.notes)
 
 
+def kept_out(destination: Destination, event: Event) -> str:
+    """Why a destination does not get an event that was filtered from it."""
+    if destination.filters(event):
+        return f"the options of destinations.{destination.name} keep this event out"
+    return "no route that names it lets this event through"
+
+
 # --- the fidelity table ---------------------------------------------------------------------------------------
 
 
@@ -103,13 +110,20 @@ def cell(source: Vendor, destination: Vendor) -> tuple[str, ...]:
     return tuple(dict.fromkeys(note.code for note in notes))
 
 
+def cells(vendors: Mapping[str, Vendor]) -> dict[str, dict[str, tuple[str, ...]]]:
+    """The cell of every pair: the vendor that an event comes from, then the one that it goes to."""
+    return {
+        source: {destination: cell(vendor, other) for destination, other in vendors.items()}
+        for source, vendor in vendors.items()
+    }
+
+
 def matrix(vendors: Mapping[str, Vendor]) -> str:
     """The fidelity of every pair, as a Markdown table."""
     titles = [vendor.title for vendor in vendors.values()]
     lines = [f"| from \\ to | {' | '.join(titles)} |", "|" + " --- |" * (len(titles) + 1)]
-    for source in vendors.values():
-        cells = [_spelled(cell(source, destination)) for destination in vendors.values()]
-        lines.append(f"| **{source.title}** | {' | '.join(cells)} |")
+    for source, row in cells(vendors).items():
+        lines.append(f"| **{vendors[source].title}** | {' | '.join(map(_spelled, row.values()))} |")
     return "\n".join(lines)
 
 

@@ -179,8 +179,17 @@ def test_explain_shows_no_credential_even_where_one_is_part_of_another(routes):
 
 def test_explain_says_where_an_event_does_not_go(routes):
     said = run("explain", "--source", "web", "-", routes=routes, stdin=EVENT.replace("signed", "_"))
-    assert "there: filtered" in said.output
+    assert "there: filtered, no route that names it lets this event through\n" in said.output
     assert "owed to nobody" in said.output
+
+
+def test_explain_says_that_a_destinations_own_options_keep_an_event_out(routes):
+    text = routes.read_text().replace('token = "$', 'anonymous = "filter"\ntoken = "$')
+    routes.write_text(text.replace('vendor = "appizer"', 'vendor = "flywheel"'))
+    stdin = '{"event":{"event":"signed_up"}}'
+    said = run("explain", "--source", "local", "-", routes=routes, stdin=stdin)
+    assert "most -> there: takes it" in said.output
+    assert "there: filtered, the options of destinations.there keep this event out\n" in said.output
 
 
 def test_explain_says_why_a_destination_would_get_nothing(routes):
@@ -201,6 +210,9 @@ def test_explain_exits_1_where_the_call_would_be_turned_away(routes, body):
     [
         ((), "--matrix"),
         (("--source", "web"), "--matrix"),
+        (("--matrix", "--source", "web"), "leave --source"),
+        (("--matrix", "--path", "/v1/track"), "leave --source, --path"),
+        (("--matrix", "-"), "and FILE out"),
         (("--source", "nobody", "-"), "there are web, local"),
         (("--source", "web", "--path", "/v1/nothing", "-"), "/v1/identify"),
         (("--source", "web", "no-such-file.json"), "no-such-file.json"),
@@ -221,6 +233,17 @@ def test_the_matrix_holds_every_pair_and_a_legend():
     assert all(row.count("|") == len(titles) + 2 for row in rows)
     assert "all native" in said.output
     assert "! expected by the vendor" in said.output
+
+
+def test_the_matrix_for_programs_holds_the_codes_of_every_pair():
+    said = run("explain", "--matrix", "--json")
+    assert said.exit_code == 0
+    cells = json.loads(said.output)
+    known = list(vendors.load())
+    assert list(cells) == known
+    assert all(list(row) == known for row in cells.values())
+    assert cells["userpilot"]["userpilot"] == []
+    assert "group_id.degraded" in cells["userpilot"]["thrivestack"]
 
 
 # --- what asks a running gateway ------------------------------------------------------------------------------
@@ -279,6 +302,11 @@ def test_a_sample_is_sent_and_seen_to_arrive(routes, tmp_path):
         elsewhere = run("try", "web", routes=routes, TRACKGATE_LISTEN=address, TRACKGATE_DATA=str(tmp_path / "other"))
         assert elsewhere.exit_code == 1
         assert "server.data" in elsewhere.output
+        assert "give --data DIR" in elsewhere.output
+        moved = {"routes": tmp_path / "moved.toml", "TRACKGATE_LISTEN": address}
+        moved["routes"].write_text(routes.read_text().replace("/data", "/other"))
+        assert run("try", "web", **moved).exit_code == 1
+        assert run("try", "web", "--data", str(tmp_path / "data"), **moved).exit_code == 0
         wrong = run("try", "web", routes=routes, TRACKGATE_LISTEN=address, WEB_KEY="another")
         assert wrong.exit_code == 1
         assert "< 401" in wrong.output

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
+import termios
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -68,6 +71,20 @@ def run(folder, *arguments, status=0):
     return said.output
 
 
+def on_terminal(folder, *arguments, columns):
+    """What a command writes to a terminal that is so wide."""
+    ours, its = os.openpty()
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    environ = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    command = [sys.executable, "-m", "trackgate", *arguments, "--config", str(folder / "routes.toml")]
+    try:
+        subprocess.run(command, stdout=its, env=environ, check=True, timeout=GUARD)
+        return os.read(ours, 65_536).decode().replace("\r\n", "\n")
+    finally:
+        os.close(ours)
+        os.close(its)
+
+
 def still(text):
     """Without what differs from run to run."""
     return re.sub(r"at 2\d{3}-\S+Z|\d+d(?=\s)", "NOW", text)
@@ -104,9 +121,9 @@ count  destination  reason      latest                detail
     3  there        status_400  2026-03-01T12:03:00Z  said no
     1  here         status_413  2026-03-01T12:04:00Z  said no
 
-died                  event id  destination  name              tries  reason
-2026-03-01T12:04:00Z  event-4   here         a_name_that_is_…      1  status_413
-2026-03-01T12:03:00Z  event-3   there        signed_up             1  status_400
+died                  event id  destination  name                                   tries  reason
+2026-03-01T12:04:00Z  event-4   here         a_name_that_is_longer_than_its_column      1  status_413
+2026-03-01T12:03:00Z  event-3   there        signed_up                                  1  status_400
 and 2 more: --limit, or a filter, shows them
 """
 
@@ -187,9 +204,32 @@ def test_an_event_is_found_and_its_death_shown(folder):
     assert "not dead at here" in run(folder, "dead", "show", "event-3", "--destination", "here", status=1)
 
 
-def test_nothing_that_is_read_is_wider_than_a_hundred_columns(folder):
-    for command in (("status",), ("dead", "list"), ("find", "event-3"), ("dead", "show", "event-3")):
-        assert max(map(len, run(folder, *command).splitlines())) <= 105, command
+async def _with_a_long_detail(folder, detail):
+    kind = Data(folder)
+    outbox = await kind.open()
+    await Bench(kind, outbox, None).kill("here", 7, name="n" * 60, detail=detail)
+    await outbox.close()
+
+
+def test_what_others_wrote_is_cut_to_the_terminal_and_never_where_there_is_none(folder):
+    detail = "the vendor says\nat length " + "why " * 30
+    asyncio.run(_with_a_long_detail(folder, detail))
+    listed = " ".join(detail.split())
+    assert f"2026-03-01T12:01:00Z  {listed}\n" in run(folder, "dead", "list")
+    assert f"  {'n' * 60} " in run(folder, "dead", "list")
+    assert f"  {'n' * 60}\n" in run(folder, "find", "event-7")
+    for columns in (95, 115):
+        shown = on_terminal(folder, "dead", "list", columns=columns).splitlines()
+        assert max(map(len, shown)) == columns
+        assert sum(len(line) == columns for line in shown) >= 2
+    assert len(on_terminal(folder, "find", "event-7", columns=40).splitlines()[1]) == 40
+
+
+def test_an_id_is_asked_for_where_there_is_none(folder):
+    for command in (("find", ""), ("find", "  "), ("dead", "show", "")):
+        said = run(folder, *command, status=2)
+        assert "the reply's trackgate-event-id" in said
+        assert "01a1fde8-f0fe-7715-b446-c571e6a31c86" in said
 
 
 def test_everything_is_json_for_programs(folder):
@@ -252,7 +292,9 @@ def test_resume_without_a_gateway_is_for_the_next_start(folder):
         (("dead", "retry"), 2, "or else --all"),
         (("dead", "drop", "--yes"), 2, "or else --all"),
         (("dead", "retry", "--all", "--id", "x"), 2, "or else --all"),
-        (("dead", "retry", "--all", "--rate", "fast"), 2, "such as 100/min"),
+        (("dead", "retry", "--all", "--rate", "fast"), 2, 'must be a rate such as "10/s", "600/min"'),
+        (("dead", "retry", "--all", "--rate", "0/min"), 2, "must be more than zero"),
+        (("dead", "retry", "--all", "--rate", "1.5/d"), 1, "nothing would be delivered at any --rate"),
         (("dead", "retry", "--all", "--rate", "100/min"), 1, "nothing would be delivered at any --rate"),
         (("dead", "list", "--since", "yesterday"), 2, "an age such as 30m"),
         (("dead", "list", "--destination", "therex"), 1, 'did you mean "there"?'),
@@ -261,9 +303,9 @@ def test_resume_without_a_gateway_is_for_the_next_start(folder):
         (("resume", "a/b"), 1, "There is no destination 'a/b'"),
         (("move", "a/b", "here"), 1, "There is no destination 'a/b'"),
         (("drop", "a/b"), 1, "There is no destination 'a/b'"),
-        (("status", "--data", "/nowhere/at-all"), 1, "name it with --data, or start the gateway"),
-        (("dead", "retry", "--all", "--data", "/nowhere/at-all"), 1, "start the gateway (trackgate serve)"),
-        (("status", "--sandbox"), 1, "data/sandbox"),
+        (("status", "--data", "/nowhere/at-all"), 2, "name it with --data, or start the gateway"),
+        (("dead", "retry", "--all", "--data", "/nowhere/at-all"), 2, "start the gateway (trackgate serve)"),
+        (("status", "--sandbox"), 2, "data/sandbox"),
     ],
 )
 def test_what_cannot_be_done_is_told_with_what_to_do(folder, arguments, status, words):
@@ -275,15 +317,15 @@ def test_what_cannot_be_done_is_told_with_what_to_do(folder, arguments, status, 
 def test_an_empty_directory_is_no_outbox(tmp_path, folder):
     (tmp_path / "empty").mkdir()
     for command in (("status",), ("dead", "retry", "--all")):
-        assert "there is no outbox in" in run(folder, *command, "--data", str(tmp_path / "empty"), status=1)
+        assert "there is no outbox in" in run(folder, *command, "--data", str(tmp_path / "empty"), status=2)
     assert list((tmp_path / "empty").iterdir()) == []
 
 
 def test_the_outbox_of_the_other_mode_is_pointed_at(folder):
-    assert "leave --sandbox out" in run(folder, "status", "--sandbox", status=1)
+    assert "leave --sandbox out" in run(folder, "status", "--sandbox", status=2)
     in_sandbox(folder)
     for command in (("status",), ("dead", "retry", "--all")):
-        assert "there is one in" in (said := run(folder, *command, status=1))
+        assert "there is one in" in (said := run(folder, *command, status=2))
         assert "add --sandbox" in said
     assert still(run(folder, "status", "--sandbox")) == STATUS
 

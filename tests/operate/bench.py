@@ -65,13 +65,15 @@ class Bench:
     async def owe(self, destination: str, *numbers: int, **stated: Any) -> None:
         await self.outbox.append([entry(number, destination, **stated) for number in numbers])
 
-    async def kill(self, destination: str, *numbers: int, reason: str = "status_400", **stated: Any) -> None:
+    async def kill(
+        self, destination: str, *numbers: int, reason: str = "status_400", detail: str = "said no", **stated: Any
+    ) -> None:
         """Make events that die at a destination, a minute after one another."""
         for number in numbers:
             await self.owe(destination, number, **stated)
             for delivery in await self.outbox.take(destination, 1):
                 self.clock.seconds += 60
-                await self.outbox.settle([_died(delivery, reason, self.clock.now())])
+                await self.outbox.settle([_died(delivery, reason, detail, self.clock.now())])
 
     async def hold(self, destination: str) -> None:
         """What waits there was tried once, and is held."""
@@ -80,11 +82,11 @@ class Bench:
         await self.outbox.settle(fates)
 
 
-def _died(delivery: Delivery, reason: str, now: Any) -> Settlement:
+def _died(delivery: Delivery, reason: str, detail: str, now: Any) -> Settlement:
     sent = MaskedCall("POST", "https://old.example/v1/events", {"x": "***", "trackgate-hops": "1"}, '{"a":1}')
     request = msgspec.json.encode(sent).decode()
     attempt = Attempt(at=now, duration=0.01, step="track", outcome="refuse", reason=reason, status=400, reply="no")
-    return Settlement(delivery=delivery, fate=Dead(reason, "said no", request), attempts=(attempt,))
+    return Settlement(delivery=delivery, fate=Dead(reason, detail, request), attempts=(attempt,))
 
 
 def play(folder: Path, act: Callable[[Bench], Awaitable[None]], *, live: bool = True, read_only: bool = False) -> None:

@@ -209,9 +209,10 @@ def _check_there(data: Path, *, sandbox: bool) -> None:
     other = data.parent if sandbox else data / SANDBOX
     if not (data / FILE).exists() and (other / FILE).exists():
         hint = "leave --sandbox out" if sandbox else "add --sandbox (or set TRACKGATE_SANDBOX=1)"
-        raise Failed(f"there is no outbox in {data}, but there is one in {other}: {hint} to mean that")
-    if not data.is_dir():
-        raise Failed(f"there is no data directory {data}: name it with --data, or start the gateway (trackgate serve)")
+        raise Failed(f"there is no outbox in {data}, but there is one in {other}: {hint} to mean that", WRONG)
+    if not (data / FILE).exists():
+        what = "outbox in" if data.is_dir() else "data directory"
+        raise Failed(f"there is no {what} {data}: name it with --data, or start the gateway (trackgate serve)", WRONG)
     SqliteReader(data).close()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -15,19 +14,17 @@ from msgspec import Struct
 
 from trackgate.cli.chunks import PIECE, in_pieces
 from trackgate.cli.control import Failed, Operators, Where, operate, operated, show
-from trackgate.cli.find import tried
-from trackgate.cli.tables import count, cut, stamp, table
+from trackgate.cli.find import EventId
+from trackgate.cli.tables import count, stamp, table, terminal, tried
 from trackgate.operate.answers import DeadPage, Difference, Dropped, Letter, Retried
 from trackgate.operate.rehearsal import written
 from trackgate.operate.requests import FILTERS, MAX_PAGE
+from trackgate.units import Rate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from trackgate.archive import Cause, DeadLetter
-
-_RATE = re.compile(r"([1-9][0-9]{0,5})/(s|min|h)")
-_SECONDS = {"s": 1, "min": 60, "h": 3600}
 
 
 class Letters(Struct, frozen=True):
@@ -74,7 +71,7 @@ def list_dead(where: Where, limit: int, **filters: str | None) -> None:
 @dead.command("show", short_help="Show everything known about one dead event.")
 @operated
 @click.option("--destination", metavar="NAME", help="Only this destination; default: all where it is dead.")
-@click.argument("event_id")
+@click.argument("event_id", type=EventId())
 def show_dead(where: Where, event_id: str, destination: str | None) -> None:
     """Show a dead event, the request as it was sent, the replies, and what would be sent today instead."""
 
@@ -174,12 +171,14 @@ def _pace(rate: str | None) -> tuple[int, float]:
     """How many at a time, and the seconds between."""
     if rate is None:
         return PIECE, 0.0
-    match = _RATE.fullmatch(rate)
-    if match is None:
-        raise click.BadParameter("must be a number and a unit of s, min or h, such as 100/min", param_hint="--rate")
-    every = _SECONDS[match[2]] / int(match[1])
-    piece = min(max(int(1 / every), 1), PIECE)
-    return piece, piece * every
+    try:
+        a_second = Rate.read(rate)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--rate") from None
+    if not a_second:
+        raise click.BadParameter("must be more than zero", param_hint="--rate")
+    piece = min(max(int(a_second), 1), PIECE)
+    return piece, piece / a_second
 
 
 # --- what is read -------------------------------------------------------------------------------------------------
@@ -192,21 +191,21 @@ def _page(answer: DeadPage) -> Iterator[str]:
     yield from _causes(answer.causes)
     yield ""
     rows = [_row(each) for each in answer.letters]
-    yield table(("died", "event id", "destination", "name", "tries", "reason"), rows, right=("tries",))
+    head = ("died", "event id", "destination", "name", "tries", "reason")
+    yield table(head, rows, right=("tries",), text="name", room=terminal())
     if more := answer.total - len(answer.letters):
         yield f"and {count(more)} more: --limit, or a filter, shows them"
 
 
 def _causes(causes: tuple[Cause, ...]) -> Iterator[str]:
-    rows = [
-        (count(each.count), each.destination, each.reason, stamp(each.last), cut(each.detail, 40)) for each in causes
-    ]
-    yield table(("count", "destination", "reason", "latest", "detail"), rows, right=("count",))
+    rows = [(count(each.count), each.destination, each.reason, stamp(each.last), each.detail) for each in causes]
+    head = ("count", "destination", "reason", "latest", "detail")
+    yield table(head, rows, right=("count",), text="detail", room=terminal())
 
 
 def _row(letter: DeadLetter) -> tuple[str, ...]:
     died = stamp(letter.died_at)
-    return died, letter.event_id, letter.destination, cut(letter.name, 16) or "-", str(letter.attempts), letter.reason
+    return died, letter.event_id, letter.destination, letter.name or "-", str(letter.attempts), letter.reason
 
 
 def _letter(each: Letter) -> Iterator[str]:

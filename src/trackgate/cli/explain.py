@@ -13,7 +13,7 @@ import msgspec
 from trackgate import timestamps, vendors
 from trackgate.cli.configured import config_option, usable
 from trackgate.clock import SystemClock
-from trackgate.explain import SYMBOLS, Explained, Going, matrix
+from trackgate.explain import SYMBOLS, Explained, Going, cells, kept_out, matrix
 from trackgate.explain import explain as explain_call
 from trackgate.fidelity import facts
 from trackgate.model import Problem
@@ -57,8 +57,10 @@ def explain(
     which routes match and which do not, each outgoing call, and what the conversions keep, change and lose.
     """
     if table:
-        click.echo(matrix(vendors.load()))
-        click.echo("\n" + legend())
+        if source is not None or at is not None or file is not None:
+            raise click.UsageError("--matrix is of every vendor, whatever is sent: leave --source, --path and FILE out")
+        known = vendors.load()
+        click.echo(_json(cells(known)) if as_json else f"{matrix(known)}\n\n{legend()}")
         return
     if source is None or file is None:
         message = "give --source NAME and a FILE (or - for standard input), or --matrix"
@@ -71,9 +73,9 @@ def explain(
         click.echo(f"this call would be turned away with {problem.status}: {problem.message}", err=True)
         sys.exit(REJECTED)
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(explained, enc_hook=repr)).decode())
+        click.echo(_json(explained))
     else:
-        click.echo("\n\n".join(_readable(each) for each in explained))
+        click.echo("\n\n".join(_readable(each, config) for each in explained))
 
 
 def legend() -> str:
@@ -93,7 +95,11 @@ def _endpoint(config: Config, source: str, at: str | None) -> Endpoint:
     raise click.BadParameter(message, param_hint="--path")
 
 
-def _readable(explained: Explained) -> str:
+def _json(value: object) -> str:
+    return msgspec.json.format(msgspec.json.encode(value, enc_hook=repr)).decode()
+
+
+def _readable(explained: Explained, config: Config) -> str:
     event = msgspec.json.format(msgspec.json.encode(explained.event)).decode()
     lines = ["event " + event]
     lines += [f"  note {note.code}  ({_read(note)})" for note in explained.notes]
@@ -102,8 +108,7 @@ def _readable(explained: Explained) -> str:
         lines.append(f"  {passed.route} -> {', '.join(passed.to)}: {passed.why_not or 'takes it'}")
     lines += [line for each in explained.owed for line in _going(each, explained.event)]
     lines += [
-        f"{name}: filtered, no route lets this event through, or its own options keep it out"
-        for name in explained.filtered
+        f"{name}: filtered, {kept_out(config.destinations[name], explained.event)}" for name in explained.filtered
     ]
     if not explained.owed:
         lines.append("owed to nobody: it would be stored, and counted as unrouted")

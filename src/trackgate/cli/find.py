@@ -8,19 +8,35 @@ from urllib.parse import quote
 import click
 
 from trackgate.cli.control import Operators, Where, operate, operated, show
-from trackgate.cli.tables import cut, stamp, table
+from trackgate.cli.tables import LEAST, cut, stamp, table, terminal, tried
 from trackgate.operate.answers import FoundEvents
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from trackgate.operate.answers import Fate, FoundEvent
-    from trackgate.outbox import Attempt
+
+
+AN_ID = (
+    "give an id: Trackgate's, which stands in the reply's trackgate-event-id and in the log"
+    " (01a1fde8-f0fe-7715-b446-c571e6a31c86), or the caller's own"
+)
+
+
+class EventId(click.ParamType):
+    """An event's id: any text, but some."""
+
+    name = "id"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not value.strip():
+            self.fail(AN_ID, param, ctx)
+        return value
 
 
 @click.command(short_help="Find an event by its id.")
 @operated
-@click.argument("event_id")
+@click.argument("event_id", type=EventId())
 def find(where: Where, event_id: str) -> None:
     """Find an event by Trackgate's id or the caller's own, and show what became of it at each destination.
 
@@ -37,16 +53,17 @@ def find(where: Where, event_id: str) -> None:
 def _readable(found: FoundEvent) -> Iterator[str]:
     event = found.event
     yield f"event     {event.id}"
-    yield f"  what    {cut(event.name, 60) if event.kind == 'track' else event.kind}"
+    room = terminal()
+    left = room and max(room - len("  what    "), LEAST)
+    yield f"  what    {cut(event.name, left) if event.kind == 'track' else event.kind}"
     yield f"  from    {event.source}, received {stamp(event.received_at)}"
     if event.event_id is not None:
-        yield f"  id      {cut(event.event_id, 60)} (the caller's)"
-    rows = [
-        (name, fate.fate, str(len(fate.attempts)), cut(_last(fate), 67)) for name, fate in found.destinations.items()
-    ]
-    rows += [(name, "filtered", "0", "no route lets it through") for name in found.filtered]
+        yield f"  id      {cut(event.event_id, left)} (the caller's)"
+    rows = [(name, fate.fate, str(len(fate.attempts)), _last(fate)) for name, fate in found.destinations.items()]
+    rows += [(name, "filtered", "0", "no route lets it through, or its own options") for name in found.filtered]
     if rows:
-        yield table(("destination", "fate", "tries", "last"), rows, right=("tries",), indent="  ")
+        head = ("destination", "fate", "tries", "last")
+        yield table(head, rows, right=("tries",), indent="  ", text="last", room=room)
     else:
         yield "  owed to nobody: no route sends it anywhere"
 
@@ -58,8 +75,3 @@ def _last(fate: Fate) -> str:
     if fate.next_due is not None:
         said.append(f"again at {stamp(fate.next_due)}")
     return "; ".join(said) or "-"
-
-
-def tried(attempt: Attempt) -> str:
-    """One try in a line."""
-    return f"{attempt.status or attempt.reason} in {attempt.duration * 1000:.0f} ms at {stamp(attempt.at)}"

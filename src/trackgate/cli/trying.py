@@ -11,9 +11,10 @@ import click
 import httpx
 
 from trackgate.cli.configured import config_option, usable
+from trackgate.cli.tables import count, tried
 from trackgate.curl import curl
 from trackgate.data import directory
-from trackgate.explain import going
+from trackgate.explain import going, kept_out
 from trackgate.headers import EVENT_ID, SANDBOX
 from trackgate.outbox import OutboxError, Standing
 from trackgate.outboxes.sqlite.reader import SqliteReader
@@ -21,23 +22,25 @@ from trackgate.outboxes.sqlite.reader import SqliteReader
 if TYPE_CHECKING:
     from trackgate.config import Config
     from trackgate.model import Call
-    from trackgate.outbox import Attempt, Found
+    from trackgate.outbox import Found
 
 SETTLED = frozenset({"delivered", "dead", "dropped"})
 LOOK_EVERY = 0.05
+ITS_DATA = "give --data DIR, the directory that the running gateway was given, or its --config"
 
 
 @click.command("try", short_help="Send a sample event through the running gateway.")
 @config_option
 @click.option("--listen", metavar="HOST:PORT", help="The gateway's address; overrides TRACKGATE_LISTEN and the file.")
+@click.option("--data", metavar="DIR", help="The gateway's data directory; overrides TRACKGATE_DATA and the file.")
 @click.option("--wait", default=10.0, show_default=True, metavar="SECONDS", help="How long to wait for the deliveries.")
 @click.argument("source")
-def try_source(path: Path, source: str, listen: str | None, wait: float) -> None:
+def try_source(path: Path, source: str, listen: str | None, data: str | None, wait: float) -> None:
     """Send SOURCE's documented sample event through the running gateway and watch it arrive.
 
     Exits 0 if every destination got it, 1 if the gateway refused it or a destination does not have it yet.
     """
-    config = usable(path, {"listen": listen}, placeholders=True)
+    config = usable(path, {"listen": listen, "data": data}, placeholders=True)
     if source not in config.sources:
         message = f"there is no source {source!r}; there are {', '.join(config.sources)}"
         raise click.BadParameter(message, param_hint="SOURCE")
@@ -53,14 +56,14 @@ def try_source(path: Path, source: str, listen: str | None, wait: float) -> None
         click.echo(f"{call.url} is answered by something that is not Trackgate", err=True)
         sys.exit(1)
     click.echo(f"  event {event_id}")
-    data = directory(config.server.data, sandbox=SANDBOX in reply.headers)
+    outbox = directory(config.server.data, sandbox=SANDBOX in reply.headers)
     try:
-        found, standings = _watch(data, event_id, wait)
+        found, standings = _watch(outbox, event_id, wait)
     except OutboxError as error:
-        click.echo(f"the event is stored, but cannot be watched from here: {error}", err=True)
+        click.echo(f"the event is stored, but cannot be watched from here: {error}\n{ITS_DATA}", err=True)
         sys.exit(1)
     if found is None:
-        click.echo(f"the outbox in {data} does not know the event; is --config that of the running gateway?", err=True)
+        click.echo(f"the event is stored, but not in {outbox}: {ITS_DATA}", err=True)
         sys.exit(1)
     sys.exit(0 if _tell(config, found, standings) else 1)
 
@@ -97,12 +100,15 @@ def _watch(data: Path, event_id: str, wait: float) -> tuple[Found | None, dict[s
 def _tell(config: Config, found: Found, standings: dict[str, Standing]) -> bool:
     """One line a destination; whether all of them have it."""
     for name in sorted(found.owed):
-        parts = [_fate(found, name, standings.get(name, Standing())), *_tries(found.attempts.get(name, ()))]
+        parts = [_fate(found, name, standings.get(name, Standing()))]
+        if attempts := found.attempts.get(name):
+            parts += [tried(attempts[-1]), count(len(attempts), "try", "tries")]
         if name in config.destinations:
             parts += dict.fromkeys(note.code for note in going(config.destinations[name], found.event).notes)
         click.echo(f"  {name:<16} {', '.join(parts)}")
     for name in sorted(found.filtered):
-        click.echo(f"  {name:<16} filtered: no route lets this event through")
+        why = f": {kept_out(config.destinations[name], found.event)}" if name in config.destinations else ""
+        click.echo(f"  {name:<16} filtered{why}")
     return all(found.fates[name] == "delivered" for name in found.owed)
 
 
@@ -113,11 +119,3 @@ def _fate(found: Found, name: str, standing: Standing) -> str:
     if standing.state == "up":
         return "waits for its next try"
     return f"waits, the destination is {standing.state} ({standing.reason})"
-
-
-def _tries(attempts: tuple[Attempt, ...]) -> list[str]:
-    if not attempts:
-        return []
-    last = attempts[-1]
-    count = f"{len(attempts)} {'try' if len(attempts) == 1 else 'tries'}"
-    return [f"{last.status or last.reason} in {last.duration * 1000:.0f} ms at {last.at:%H:%M:%S}", count]
