@@ -226,7 +226,7 @@ def test_what_others_wrote_is_cut_to_the_terminal_and_never_where_there_is_none(
 
 
 def test_an_id_is_asked_for_where_there_is_none(folder):
-    for command in (("find", ""), ("find", "  "), ("dead", "show", "")):
+    for command in (("find", ""), ("find", "  "), ("find", "/"), ("dead", "show", "")):
         said = run(folder, *command, status=2)
         assert "the reply's trackgate-event-id" in said
         assert "01a1fde8-f0fe-7715-b446-c571e6a31c86" in said
@@ -299,6 +299,7 @@ def test_resume_without_a_gateway_is_for_the_next_start(folder):
         (("dead", "list", "--since", "yesterday"), 2, "an age such as 30m"),
         (("dead", "list", "--destination", "therex"), 1, 'did you mean "there"?'),
         (("find", "nobody"), 1, "No event has the id 'nobody'"),
+        (("find", ".."), 1, "No event has the id '..'"),
         (("move", "here", "there"), 1, "take it out of the file"),
         (("resume", "a/b"), 1, "There is no destination 'a/b'"),
         (("move", "a/b", "here"), 1, "There is no destination 'a/b'"),

@@ -29,7 +29,7 @@ class EventId(click.ParamType):
     name = "id"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if not value.strip():
+        if not value.strip(" /"):  # slashes alone say nothing in a path
             self.fail(AN_ID, param, ctx)
         return value
 
@@ -44,7 +44,8 @@ def find(where: Where, event_id: str) -> None:
     """
 
     async def ask(operators: Operators) -> FoundEvents:
-        return await operators.get(f"/-/events/{quote(event_id, safe='')}", FoundEvents)
+        id_in_path = quote(event_id, safe="").replace(".", "%2E")  # `.` and `..` would be steps
+        return await operators.get(f"/-/events/{id_in_path}", FoundEvents)
 
     answer = operate(where, ask)
     show(where, answer, lambda: "\n\n".join("\n".join(_readable(each)) for each in answer.events))
