@@ -158,7 +158,7 @@ class Problem(Exception):  # noqa: N818 - the domain's word
         message: for the caller; it names fields, never values.
         field: the dotted field at fault, e.g. ``event.user_id``.
         index: the place in a batch, from 0.
-        flaw: what is wrong with the field.
+        flaw: what is wrong with the field, or with the body as a whole.
         retry_after: seconds, where trying again makes sense.
         reason: for counts and logs, where it says more than the kind.
 
@@ -171,7 +171,7 @@ class Problem(Exception):  # noqa: N818 - the domain's word
         *,
         field: str | None = None,
         index: int | None = None,
-        flaw: Literal["missing", "type", "value"] = "value",
+        flaw: Literal["missing", "type", "value", "empty", "syntax", "depth"] | None = None,
         retry_after: int | None = None,
         reason: str | None = None,
     ) -> None:
@@ -180,7 +180,7 @@ class Problem(Exception):  # noqa: N818 - the domain's word
         self.message = message
         self.field = field
         self.index = index
-        self.flaw = flaw
+        self.flaw = flaw or ("value" if field else None)
         self.retry_after = retry_after
         self.reason = reason or kind.name.lower()
 

@@ -218,6 +218,10 @@ class Standing(Struct, frozen=True, kw_only=True):
     """Wall-clock times from when to when the upstream asked us to wait (Retry-After)."""
 
 
+NO_SOURCE = "(none)"
+"""What people read where a call came to no source, whose name is empty in the counts."""
+
+
 class SourceTally(Struct, frozen=True, kw_only=True):
     """A source's ledger: received = rejected + duplicate + accepted."""
 

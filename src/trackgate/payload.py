@@ -48,13 +48,13 @@ def body_of(call: Call) -> Any:
 
     """
     if not call.body.strip():
-        raise Problem(ProblemKind.INVALID, "The request body is empty; send a JSON body.")
+        raise Problem(ProblemKind.INVALID, "The request body is empty; send a JSON body.", flaw="empty")
     try:
         value = msgspec.json.decode(call.body)
     except RecursionError:
         raise _too_deep() from None
     except UnicodeDecodeError:
-        raise Problem(ProblemKind.INVALID, "The request body is not valid UTF-8.") from None
+        raise Problem(ProblemKind.INVALID, "The request body is not valid UTF-8.", flaw="syntax") from None
     except msgspec.MsgspecError as error:
         raise _no_json(call.body, error) from None
     if call.body.count(b"[") + call.body.count(b"{") > MAX_DEPTH and _deeper(value, MAX_DEPTH):
@@ -161,11 +161,11 @@ def _no_json(body: bytes, error: msgspec.MsgspecError) -> Problem:
         what = "a text in it holds a lone surrogate, half of an emoji for one; cut texts between whole characters"
     else:
         what = str(error)
-    return Problem(ProblemKind.INVALID, f"The request body is not valid JSON: {what}.")
+    return Problem(ProblemKind.INVALID, f"The request body is not valid JSON: {what}.", flaw="syntax")
 
 
 def _too_deep() -> Problem:
-    return Problem(ProblemKind.INVALID, f"The request body is nested deeper than {MAX_DEPTH} levels.")
+    return Problem(ProblemKind.INVALID, f"The request body is nested deeper than {MAX_DEPTH} levels.", flaw="depth")
 
 
 def _deeper(value: object, levels: int) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -335,6 +336,29 @@ def test_serve_says_why_it_cannot_start(routes, arguments, status, words):
     code, said = program("serve", *arguments, routes=routes)
     assert (code, words in said) == (status, True), said
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_start_that_is_refused_says_why_and_nothing_else(routes, workers):
+    text = routes.read_text().replace('"${WEB_KEY}"', '"literal"')
+    routes.write_text(text)
+    code, said = program("serve", "--workers", workers, "--data", "routes.toml", routes=routes)
+    assert code == 1
+    assert re.fullmatch("trackgate cannot start: .* cannot be made .*\n", said), said
+    routes.write_text(text.replace("auth =", "auht ="))
+    code, said = program("serve", "--workers", workers, routes=routes)
+    assert code == 2
+    assert re.fullmatch(f"{routes}:10: error: .*\n", said), said
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_what_check_warns_of_is_in_the_log_of_a_gateway_that_runs(routes, tmp_path, workers):
+    routes.write_text(routes.read_text().replace('"${WEB_KEY}"', '"literal"'))
+    flags = ("--workers", workers, "--sandbox", "--sandbox-listen", "127.0.0.1:0")
+    gateway = Process(tmp_path / "gateway", "serve", "--config", str(routes), *flags, **SECRETS)
+    assert gateway.stop() == 0
+    doubts = [line for line in gateway.log() if line["event"] == "configuration.doubted"]
+    assert [(line["level"], line["line"], line["key"]) for line in doubts] == [("warning", 7, "sources.web.key")]
 
 
 def test_an_address_in_use_is_named(routes):

@@ -458,3 +458,27 @@ def test_no_body_is_ever_a_server_error(name, path, body):
     reply = post(gateway(shelf), f"/{name}{path}", content=body)
     assert reply.status_code < 500, reply.text
     assert reply.is_success == bool(shelf.entries)
+
+
+@pytest.mark.parametrize(
+    ("url", "content", "told"),
+    [
+        ("/userpilot/v1/track", b'{"user_id"', {"source": "userpilot", "reason": "invalid", "flaw": "syntax"}),
+        ("/userpilot/v1/track", b"\xff", {"source": "userpilot", "reason": "invalid", "flaw": "syntax"}),
+        ("/userpilot/v1/track", b" ", {"source": "userpilot", "reason": "invalid", "flaw": "empty"}),
+        ("/userpilot/v1/track", b"[" * 150 + b"]" * 150, {"source": "userpilot", "reason": "invalid", "flaw": "depth"}),
+        (
+            "/userpilot/v1/track",
+            b'{"event_name":"e"}',
+            {"source": "userpilot", "reason": "invalid", "field": "user_id", "flaw": "missing"},
+        ),
+        ("/nowhere", b"", {"source": "(none)", "reason": "not_found"}),
+    ],
+)
+def test_a_rejection_is_logged_with_the_source_as_status_has_it_and_what_is_wrong(url, content, told):
+    shelf = Shelf()
+    with capture_logs() as logs:
+        reply = post(gateway(shelf), url=url, content=content)
+    line = {name: value for name, value in logs[0].items() if name not in {"event", "log_level", "status"}}
+    assert (logs[0]["event"], logs[0]["status"], line) == ("event.rejected", reply.status_code, told)
+    assert shelf.rejected == [("" if told["source"] == "(none)" else told["source"], told["reason"])]

@@ -16,15 +16,13 @@ from typing import TYPE_CHECKING
 from trackgate import data
 from trackgate.app import owner, worker
 from trackgate.app.child import BEAT, CLOSE, DRAIN, DRAINING, ENDED, LISTENING, OPEN, READY, STOP, Child
-from trackgate.app.lifetime import FAILED, logging
+from trackgate.app.lifetime import FAILED
 from trackgate.app.post import Post
 from trackgate.app.supervisor_log import SupervisorLog
 from trackgate.server import address_of, bind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
-
-    from structlog.typing import FilteringBoundLogger
 
     from trackgate.address import Address
     from trackgate.app.child import Parent
@@ -78,20 +76,17 @@ class Supervisor:
         self._told = False
         self._signalled = False
 
-    def run(self, doubt: Callable[[FilteringBoundLogger], None], announce: Callable[[str, str | None], None]) -> int:
+    def run(self, announce: Callable[[Callable[..., None], str, str | None], None]) -> int:
         """Run until a SIGTERM or SIGINT, then drain; the exit status.
 
         Args:
-            doubt: logs the configuration's warnings.
-            announce: hears the addresses once everything listens.
+            announce: hears how to log a warning, and the addresses, once everything listens.
 
         Raises:
             OSError: the address cannot be listened at, a secret cannot be read, or the system has no
                 room for the owner.
 
         """
-        with logging(self._config, self._clock) as log:
-            doubt(log)
         self._config = self._config.with_secrets_as_they_are()
         with _signals() as self._wakeup:
             self._owner = Child("owner", self._own, [])
@@ -135,7 +130,7 @@ class Supervisor:
         while not all(post.listening for post in self._posts):
             self._heed()
 
-    def _start(self, announce: Callable[[str, str | None], None]) -> None:
+    def _start(self, announce: Callable[[Callable[..., None], str, str | None], None]) -> None:
         assert self._listener is not None  # noqa: S101 - see `_open`
         self._owner.tell(READY)
         server = self._config.server
@@ -144,7 +139,7 @@ class Supervisor:
         self._log.tell(
             "info", "gateway.started", listen=listen, sandbox=self._sandbox_at, data=str(place), workers=server.workers
         )
-        announce(listen, self._sandbox_at)
+        announce(partial(self._log.tell, "warning"), listen, self._sandbox_at)
 
     def _drain(self) -> int:
         """Not ready first, then the workers, then the owner; a second signal ends all at once."""

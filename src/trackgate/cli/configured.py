@@ -65,14 +65,19 @@ def stated(path: Path, name: Literal["listen", "data"], given: str | None = None
 
 
 def usable(path: Path, overrides: Mapping[str, str | None], *, placeholders: bool = False) -> Config:
-    """The configuration; ends the program with everything that is wrong if it cannot be used."""
+    """The configuration; ends the program with every error if it cannot be used."""
     config, faults = read(path, overrides, placeholders=placeholders)
     return accepted(config, faults)
 
 
 def accepted(config: Config | None, faults: tuple[Fault, ...]) -> Config:
-    """The configuration, if it has no errors; warnings are for ``check`` and the log."""
+    """The configuration, if it has no errors; warnings are for ``check`` and the log, and would hide them here."""
     if config is None:
-        click.echo(describe(faults), err=True)
+        click.echo(errors_in(faults), err=True)
         sys.exit(WRONG)
     return config
+
+
+def errors_in(faults: tuple[Fault, ...]) -> str:
+    """What keeps the configuration from being used, for people."""
+    return describe(fault for fault in faults if fault.level == "error")

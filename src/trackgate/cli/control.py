@@ -19,9 +19,8 @@ import httpx
 import msgspec
 from msgspec import Struct
 
-from trackgate.cli.configured import WRONG, config_option, read, stated
+from trackgate.cli.configured import WRONG, config_option, errors_in, read, stated
 from trackgate.clock import SystemClock
-from trackgate.config import describe
 from trackgate.data import CONTROL, SANDBOX, directory, open_outbox
 from trackgate.log import configure
 from trackgate.operate.answers import Refusal
@@ -173,8 +172,8 @@ async def _here(where: Where, data: Path, *, changes: bool) -> AsyncGenerator[ht
     """The app in this process. What only reads takes no lock: a gateway must be able to start meanwhile."""
     config, faults = read(where.config, {"data": where.data}, placeholders=True)
     if config is None:
-        errors = describe(fault for fault in faults if fault.level == "error")
-        raise Failed(f"no gateway answers in {data}, and without one this file must be right:\n{errors}", WRONG)
+        why = f"no gateway answers in {data}, and without one this file must be right:"
+        raise Failed(f"{why}\n{errors_in(faults)}", WRONG)
     _check_there(data, sandbox=where.sandbox)
     clock = SystemClock()
     # What is changed is told on stderr: no gateway's log has it.

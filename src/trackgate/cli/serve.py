@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +22,7 @@ from trackgate.outbox import OutboxError
 from trackgate.sandbox import LISTEN as SANDBOX_LISTEN
 
 if TYPE_CHECKING:
-    from structlog.typing import FilteringBoundLogger
+    from collections.abc import Callable
 
     from trackgate.config import Config
 
@@ -74,22 +75,19 @@ def serve(
     gc.freeze()  # what was imported stays, and need not be looked at again
     gc.set_threshold(GARBAGE)
 
-    def announce(address: str, sandbox_at: str | None) -> None:
-        click.echo(_welcome(config, address, sandbox_at))
-
-    def doubt(log: FilteringBoundLogger) -> None:
+    def announce(warn: Callable[..., None], address: str, sandbox_at: str | None) -> None:
         for fault in faults:
-            log.warning("configuration.doubted", file=fault.file, line=fault.line, key=fault.key, message=fault.message)
+            warn("configuration.doubted", file=fault.file, line=fault.line, key=fault.key, message=fault.message)
+        click.echo(_welcome(config, address, sandbox_at))
 
     try:
         if config.server.workers > 1:
             # One process needs none of this, and starts the sooner.
             from trackgate.app.supervisor import Supervisor  # noqa: PLC0415 - only where there is something to supervise
 
-            sys.exit(Supervisor(config, clock, sandbox=emulated).run(doubt, announce))
+            sys.exit(Supervisor(config, clock, sandbox=emulated).run(announce))
         with logging(config, clock) as log:
-            doubt(log)
-            uvloop.run(Gateway(config, log, clock, sandbox=emulated).run(announce))
+            uvloop.run(Gateway(config, log, clock, sandbox=emulated).run(partial(announce, log.warning)))
     except PartEnded:
         sys.exit(FAILED)
     except (OSError, OutboxError) as error:  # the log is closed: what it says is the last line

@@ -10,14 +10,12 @@ import click
 from trackgate.cli.control import FAILED, Operators, Where, operate, operated, show
 from trackgate.cli.tables import age, count, size, stamp, table
 from trackgate.operate.answers import DestinationStatus, Status
+from trackgate.outbox import NO_SOURCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from trackgate.operate.answers import WorkersStatus
-
-NOBODY = "(none)"
-"""How calls are listed that came to no source."""
 
 SOURCES = ("source", "received", "accepted", "duplicate", "rejected", "unrouted")
 DESTINATIONS = ("destination", "state", "owed", "delivered", "due", "parked", "dead", "dropped", "filtered")
@@ -53,13 +51,13 @@ def _readable(answer: Status) -> Iterator[str]:
     yield ""
     yield table(
         SOURCES,
-        [_row(name or NOBODY, source, SOURCES[1:]) for name, source in answer.sources.items()],
+        [_row(name or NO_SOURCE, source, SOURCES[1:]) for name, source in answer.sources.items()],
         right=SOURCES[1:],
     )
     for name, source in answer.sources.items():
         if source.rejected:
             reasons = ", ".join(f"{reason} {count(number)}" for reason, number in source.rejected_by.items() if number)
-            yield f"  {name or NOBODY}: rejected for {reasons}"
+            yield f"  {name or NO_SOURCE}: rejected for {reasons}"
     yield ""
     rows = [
         [*_row(name, each, DESTINATIONS[1:]), age(each.oldest_age), "-" if each.rate is None else f"{each.rate:.1f}/s"]

@@ -12,6 +12,8 @@ from trackgate.headers import BATCH_ID, EVENT_ID
 from trackgate.ingest.doors import Door, Doors, Turned
 from trackgate.ingest.intake import COME_BACK
 from trackgate.model import Call, Problem, ProblemKind, Reply
+from trackgate.outbox import NO_SOURCE
+from trackgate.payload import stated
 from trackgate.wire import Gone, TooLong, collect, give
 
 if TYPE_CHECKING:
@@ -104,8 +106,10 @@ class Edge:
         source = found.source if isinstance(found, Turned) else found.source.name
         vendor = found.vendor if isinstance(found, Turned) else found.source.vendor
         self._outbox.count_rejected(source, problem.reason)
-        where = {"field": problem.field, "flaw": problem.flaw} if problem.field else {}
-        self._log.warning("event.rejected", source=source, status=problem.status, reason=problem.reason, **where)
+        where = stated({"field": problem.field, "flaw": problem.flaw})
+        self._log.warning(
+            "event.rejected", source=source or NO_SOURCE, status=problem.status, reason=problem.reason, **where
+        )
         reply = vendor.reject(problem) if vendor is not None else _own_words(problem)
         extra = {"allow": "POST"} if problem.kind is ProblemKind.METHOD else {}
         if problem.reason in LEFT_UNREAD:
