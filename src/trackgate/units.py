@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import re
-from typing import Self
+from collections.abc import Mapping
+from typing import ClassVar, Self
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
 _BYTES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
-_QUANTITY = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)\s*([A-Za-z]+)")
-_RATE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)\s*/\s*([A-Za-z]+)")
 _LONGEST = 100 * 365 * 86_400.0
 """Seconds. Beyond a century the arithmetic of dates fails, and nobody means it."""
 
 _LARGEST = 2**50
 """Bytes. Beyond it sums leave 64 bits, and no disk has it."""
 
-DURATION = 'a duration such as "500ms", "30s", "10m", "72h" or "7d"'
-SIZE = 'a size such as "512KiB", "1MiB" or "2GiB"'
-RATE = 'a rate such as "10/s", "600/min" or "5000/h"'
+
+def _pattern(between: str, units: Mapping[str, float]) -> str:
+    """A number, what stands between, and one of the units: two groups, in a regex of any dialect."""
+    return rf"([0-9]{{1,15}}(?:\.[0-9]{{1,9}})?){between}({'|'.join(units)})"
 
 
 class Duration(float):
     """Seconds; written with one unit of ms, s, m, h, d."""
+
+    noun: ClassVar = "duration"
+    examples: ClassVar = '"500ms", "30s", "10m", "72h" or "7d"'
+    pattern: ClassVar = _pattern(r"\s*", _SECONDS)
 
     @classmethod
     def read(cls, text: str) -> Self:
@@ -31,7 +35,8 @@ class Duration(float):
             ValueError: with words for the one who wrote it.
 
         """
-        seconds = _quantity(text, _SECONDS, DURATION)
+        number, unit = _parts(text, cls)
+        seconds = number * _SECONDS[unit]
         if seconds > _LONGEST:
             raise ValueError("must be at most 36500d")
         return cls(seconds)
@@ -44,6 +49,10 @@ class Duration(float):
 class Size(int):
     """Bytes; written with one unit of B, KB, MB, GB, KiB, MiB, GiB, TiB."""
 
+    noun: ClassVar = "size"
+    examples: ClassVar = '"512KiB", "1MiB" or "2GiB"'
+    pattern: ClassVar = _pattern(r"\s*", _BYTES)
+
     @classmethod
     def read(cls, text: str) -> Self:
         """Parse ``1MiB``.
@@ -52,7 +61,8 @@ class Size(int):
             ValueError: with words for the one who wrote it.
 
         """
-        size = _quantity(text, _BYTES, SIZE)
+        number, unit = _parts(text, cls)
+        size = number * _BYTES[unit]
         if size > _LARGEST:
             raise ValueError("must be at most 1024TiB")
         return cls(size)
@@ -65,6 +75,10 @@ class Size(int):
 class Rate(float):
     """So many a second; written as a number per one of ms, s, m, h, d."""
 
+    noun: ClassVar = "rate"
+    examples: ClassVar = '"10/s", "600/min" or "5000/h"'
+    pattern: ClassVar = _pattern(r"\s*/\s*", _SECONDS)
+
     @classmethod
     def read(cls, text: str) -> Self:
         """Parse ``600/min``.
@@ -73,17 +87,24 @@ class Rate(float):
             ValueError: with words for the one who wrote it.
 
         """
-        match = _RATE.fullmatch(text.strip())
-        if match is None or match[2] not in _SECONDS:
-            raise ValueError(f"must be {RATE}")
-        return cls(float(match[1]) / _SECONDS[match[2]])
+        number, unit = _parts(text, cls)
+        return cls(number / _SECONDS[unit])
 
 
-def _quantity(text: str, units: dict[str, float] | dict[str, int], wanted: str) -> float:
-    match = _QUANTITY.fullmatch(text.strip())
-    if match is None or match[2] not in units:
-        raise ValueError(f"must be {wanted}")
-    return float(match[1]) * units[match[2]]
+Quantity = Duration | Size | Rate
+
+
+def wanted(kind: type[Quantity]) -> str:
+    """What a quantity is to be, in words: ``a size such as "1MiB"``."""
+    return f"a {kind.noun} such as {kind.examples}"
+
+
+def _parts(text: str, kind: type[Quantity]) -> tuple[float, str]:
+    """The number and the unit of a quantity."""
+    match = re.fullmatch(kind.pattern, text.strip())
+    if match is None:
+        raise ValueError(f"must be {wanted(kind)}")
+    return float(match[1]), match[2]
 
 
 def _spell(amount: float, units: dict[str, float] | dict[str, int], least: float, unit_of_least: str) -> str:

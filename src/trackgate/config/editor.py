@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, assert_never
 
 from trackgate import vendors as dialects
-from trackgate.config.kinds import Json, Kind, Scalar, Several, Table, kind_of
+from trackgate.config.kinds import QUANTITIES, Json, Kind, Scalar, Several, Table, kind_of
 from trackgate.config.meanings import meanings, summary
 from trackgate.config.naming import NAME
 from trackgate.config.reading import fields_of
@@ -29,20 +29,13 @@ DEFINITIONS: Json = {
         "type": "string",
         "pattern": r"\$\{",
     },
-    "duration": {
-        "description": 'Such as "500ms", "30s", "10m", "72h" or "7d".',
-        "type": "string",
-        "pattern": r"^\s*[0-9]{1,15}(\.[0-9]{1,9})?\s*(ms|s|m|min|h|d)\s*$",
-    },
-    "size": {
-        "description": 'Such as "512KiB", "1MiB" or "2GiB".',
-        "type": "string",
-        "pattern": r"^\s*[0-9]{1,15}(\.[0-9]{1,9})?\s*(B|KB|MB|GB|KiB|MiB|GiB|TiB)\s*$",
-    },
-    "rate": {
-        "description": 'Such as "10/s", "600/min" or "5000/h".',
-        "type": "string",
-        "pattern": r"^\s*[0-9]{1,15}(\.[0-9]{1,9})?\s*/\s*(ms|s|m|min|h|d)\s*$",
+    **{
+        unit.noun: {
+            "description": f"Such as {unit.examples}.",
+            "type": "string",
+            "pattern": rf"^\s*{unit.pattern}\s*$",
+        }
+        for unit in QUANTITIES
     },
 }
 

@@ -27,18 +27,12 @@ from msgspec.inspect import (
 )
 
 from trackgate.config.secret import Secret, SecretUnreadable
-from trackgate.units import DURATION, RATE, SIZE, Duration, Rate, Size
+from trackgate.units import Duration, Quantity, Rate, Size, wanted
 
 Json = dict[str, Any]
 
-Quantity = Duration | Size | Rate
-
-QUANTITIES: dict[type[Quantity], tuple[str, str]] = {
-    Duration: ("duration", DURATION),
-    Size: ("size", SIZE),
-    Rate: ("rate", RATE),
-}
-"""What is written as a number and a unit: its name, and its words."""
+QUANTITIES: tuple[type[Quantity], ...] = (Duration, Size, Rate)
+"""What is written as a number and a unit."""
 
 _MAX_DIGITS = 18
 
@@ -117,11 +111,9 @@ def _plain(shape: Type) -> Scalar:
 
 
 def _quantity(unit: type[Quantity], *, zero: bool, most: Size | None) -> Scalar:
-    name, words = QUANTITIES[unit]
-
     def take(value: object) -> Quantity:
         if not isinstance(value, str):
-            raise ValueError(f"must be {words}")  # noqa: TRY004 - a fault of the file
+            raise ValueError(f"must be {wanted(unit)}")  # noqa: TRY004 - a fault of the file
         quantity = unit.read(value)
         if not quantity and not zero:
             raise ValueError("must be more than zero")
@@ -129,7 +121,8 @@ def _quantity(unit: type[Quantity], *, zero: bool, most: Size | None) -> Scalar:
             raise ValueError(f"must be at most {most.spell()}")
         return quantity
 
-    return Scalar(name=name, schema=_or_reference({"$ref": f"#/definitions/{name}"}), take=take)
+    schema = _or_reference({"$ref": f"#/definitions/{unit.noun}"})
+    return Scalar(name=unit.noun, schema=schema, take=take)
 
 
 def _one_of(values: tuple[bool | str | int | None, ...]) -> Scalar:
