@@ -44,7 +44,7 @@ def test_a_credential_is_shown_by_its_last_four_characters_only(bench: Bench, ve
     bench.post(bench.sample(vendor, "SECRETSECRET7890"))
     shown = bench.ask("GET", "/-/received").text
     assert "SECRET" not in shown
-    assert "****7890" in shown
+    assert "***7890" in shown
 
 
 def test_numbers_are_shown_word_for_word(bench: Bench) -> None:

@@ -3,7 +3,6 @@
     wire        an HTTP call in, a reply out, or the connection cut
     emulator    what the vendor would answer: its own strict check, its own words
     contents    which events and users a body names, without knowing the vendor
-    masking     headers as they may be shown
     memory      what came, the newest of it, and counts that are never lost
     failures    the failures that it was told to make
     redirect    destinations that lead here

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Raw, Struct, structs
 
 from trackgate.headers import EVENT_ID
+from trackgate.masking import masked_headers
 from trackgate.model import Problem, ProblemKind, Reply
 from trackgate.payload import json_reply
 from trackgate.sandbox import contents
-from trackgate.sandbox.masking import masked
 from trackgate.sandbox.memory import Flaw, Received
 
 if TYPE_CHECKING:
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 MAX_BODY = 4 * 1024 * 1024
 """Bytes of a body, where the vendor documents no limit of its own."""
+
+SHOWN = 4
+"""Of a credential, the last characters that tell one from another."""
 
 
 class Answer(Struct, frozen=True):
@@ -140,7 +143,7 @@ class Emulator:
             vendor=vendor.name,
             method=call.method,
             path=call.url,
-            headers=masked(call.headers, vendor.credentials(call.headers)),
+            headers=masked_headers(call.headers, vendor.credentials(call.headers), tail=SHOWN),
             **_shown(call.body, is_json=seen.is_json),
             status=None if cut == "before" else status,
             failed=failure is not None and (failure.status is not None or cut == "before"),
