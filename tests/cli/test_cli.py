@@ -10,6 +10,7 @@ import subprocess
 import sys
 from contextlib import contextmanager
 
+import httpx
 import pytest
 from click.testing import CliRunner
 
@@ -385,6 +386,37 @@ def test_the_data_directory_is_for_its_owner_alone_also_beside_the_sandbox(route
     gateway = Process(tmp_path / "gateway", "serve", "--config", str(routes), *flags, **SECRETS)
     assert gateway.stop() == 0
     assert [path.stat().st_mode & 0o777 for path in (tmp_path / "data", tmp_path / "data" / "sandbox")] == [0o700] * 2
+
+
+@pytest.mark.parametrize("key", ["nobody=key", "flywheel", "flywheel=", "=key"])
+def test_the_sandbox_wants_a_vendors_key(key):
+    said = run("sandbox", "--key", key)
+    assert said.exit_code == 2
+    assert "must be VENDOR=KEY, and the vendor one of appizer, flywheel" in said.output
+
+
+def test_a_stranger_hears_the_401_of_a_vendor_whose_key_was_set(tmp_path):
+    with sandbox_with_keys(tmp_path, "flywheel=right", "appizer=a=b") as url:
+        known = vendors.load()
+        for name, key, status in (
+            ("flywheel", "right", 200),
+            ("flywheel", "wrong", 401),
+            ("appizer", "a=b", 200),
+            ("appizer", "a", 401),
+            ("userpilot", "any", 202),
+        ):
+            call = known[name].sample(f"{url}/{name}", key)
+            assert httpx.post(call.url, headers=call.headers, content=call.body).status_code == status, (name, key)
+
+
+@contextmanager
+def sandbox_with_keys(folder, *keys):
+    flags = [flag for key in keys for flag in ("--key", key)]
+    sandbox = Process(folder / "sandbox", "sandbox", "--listen", "127.0.0.1:0", *flags)
+    try:
+        yield sandbox.url
+    finally:
+        assert sandbox.stop() == 0
 
 
 def test_the_sandbox_wants_an_address():

@@ -11,8 +11,11 @@ import httpx
 import pytest
 
 from trackgate import vendors
-from trackgate.sandbox import build
+from trackgate.sandbox.control import control
+from trackgate.sandbox.emulator import Emulator
+from trackgate.sandbox.failures import Failures
 from trackgate.sandbox.memory import Memory
+from trackgate.sandbox.web import Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,11 +47,21 @@ class Bench:
 
     key = KEY
 
-    def __init__(self, **told: Any) -> None:
+    def __init__(
+        self, *, memory: Memory | None = None, keys: Mapping[str, str] | None = None, loopback_only: bool = False
+    ) -> None:
         self.vendors: Mapping[str, Vendor] = vendors.load()
         self.clock = FakeClock()
         minted = count(1)
-        self.app: Any = build(self.vendors, self.clock, mint=lambda: f"id-{next(minted)}", **told)
+        emulator = Emulator(
+            vendors=self.vendors,
+            clock=self.clock,
+            memory=memory or Memory(),
+            failures=Failures(self.vendors),
+            mint=lambda: f"id-{next(minted)}",
+            keys=keys or {},
+        )
+        self.app: Any = Sandbox(emulator, control(emulator), self.clock, loopback_only=loopback_only)
 
     def ask(self, method: str, path: str, **sent: Any) -> httpx.Response:
         """Make a request to the sandbox."""

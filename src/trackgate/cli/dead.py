@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from trackgate.cli.chunks import PIECE, in_pieces
 from trackgate.cli.control import Failed, Operators, Where, operate, operated, show
-from trackgate.cli.find import EventId
+from trackgate.cli.find import an_id
 from trackgate.cli.tables import count, stamp, table, terminal, tried
 from trackgate.operate.answers import DeadPage, Difference, Dropped, Letter, Retried
 from trackgate.operate.rehearsal import written
@@ -71,7 +71,7 @@ def list_dead(where: Where, limit: int, **filters: str | None) -> None:
 @dead.command("show", short_help="Show everything known about one dead event.")
 @operated
 @click.option("--destination", metavar="NAME", help="Only this destination; default: all where it is dead.")
-@click.argument("event_id", type=EventId())
+@click.argument("event_id", type=an_id)
 def show_dead(where: Where, event_id: str, destination: str | None) -> None:
     """Show a dead event, the request as it was sent, the replies, and what would be sent today instead."""
 

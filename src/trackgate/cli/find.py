@@ -17,26 +17,22 @@ if TYPE_CHECKING:
     from trackgate.operate.answers import Fate, FoundEvent
 
 
-AN_ID = (
+NO_ID = (
     "give an id: Trackgate's, which stands in the reply's trackgate-event-id and in the log"
     " (01a1fde8-f0fe-7715-b446-c571e6a31c86), or the caller's own"
 )
 
 
-class EventId(click.ParamType):
-    """An event's id: any text, but some."""
-
-    name = "id"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if not value.strip(" /"):  # slashes alone say nothing in a path
-            self.fail(AN_ID, param, ctx)
-        return value
+def an_id(text: str) -> str:
+    """An event's id, as an argument: any text, but some."""
+    if not text.strip(" /"):  # slashes alone say nothing in a path
+        raise click.BadParameter(NO_ID)
+    return text
 
 
 @click.command(short_help="Find an event by its id.")
 @operated
-@click.argument("event_id", type=EventId())
+@click.argument("event_id", type=an_id)
 def find(where: Where, event_id: str) -> None:
     """Find an event by Trackgate's id or the caller's own, and show what became of it at each destination.
 

@@ -17,7 +17,7 @@ from trackgate.sandbox.memory import Memory
 from trackgate.wire import Gone, TooLong, collect, give
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
@@ -79,8 +79,6 @@ def build(
     clock: Clock,
     *,
     keys: Mapping[str, str] | None = None,
-    memory: Memory | None = None,
-    mint: Callable[[], str] = lambda: str(uuid4()),
     loopback_only: bool = False,
 ) -> Sandbox:
     """The sandbox, ready for a server. Nothing runs before its first call.
@@ -89,17 +87,15 @@ def build(
         vendors: by name, which is the first part of their paths here.
         clock: the time.
         keys: vendor -> the one key that it takes; any key in the documented form is good at the others.
-        memory: where calls are kept; by default a new one with the documented bounds.
-        mint: a new event id, as a vendor would make one.
         loopback_only: whether the Host of a call must be a loopback one; say so when listening on loopback.
 
     """
     emulator = Emulator(
         vendors=vendors,
         clock=clock,
-        memory=Memory() if memory is None else memory,
+        memory=Memory(),
         failures=Failures(vendors),
-        mint=mint,
+        mint=lambda: str(uuid4()),
         keys=keys or {},
     )
     return Sandbox(emulator, control(emulator), clock, loopback_only=loopback_only)

@@ -62,7 +62,7 @@ ERRORS = {
 }
 """`error` and `code`. The Errors page names the first three codes and RATE_LIMIT_EXCEEDED; the others follow them."""
 
-FLAWS = {
+FLAWS: Mapping[tuple[ProblemKind, str | None], str] = {
     (ProblemKind.INVALID, "missing"): "MISSING_FIELD",
     (ProblemKind.INVALID, "type"): "INVALID_TYPE",
     (ProblemKind.UNAUTHORIZED, "missing"): "MISSING_AUTH",
