@@ -73,6 +73,12 @@ CASES = {
         key = "${NOWHERE}"                 #! error destinations.up.key: the variable NOWHERE is not set
         url = "http://localhost:8080/v1/events" #! warning destinations.up.url: leave /v1/events off #! error destinations.up.url: this gateway itself
     """,
+    "an address with more than one thing too many": """
+        [destinations.up]
+        vendor = "userpilot"
+        key = "${UP_KEY}"
+        url = "http://user@host?a=b"       #! error destinations.up.url: must not hold a user #! error destinations.up.url: must have no query
+    """,
     "nor does one that nobody wrote": """
         [destinations.up]                  #! error destinations.up: `key` is missing
         vendor = "userpilot"

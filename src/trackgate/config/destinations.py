@@ -134,13 +134,15 @@ def _base_url(url: str | None, place: Place, faults: Faults) -> str | None:
     parts = _split(url)
     if parts is None:
         faults.error(place, 'must be an address such as "https://host" or "http://host:8080/prefix"')
-    elif "@" in parts.netloc:
-        faults.error(place, "must not hold a user or password: the credential goes into `key`")
-    elif "?" in url or "#" in url:
-        faults.error(place, "must have no query and no fragment: the vendor's path is put behind it")
-    else:
-        return url.rstrip("/")
-    return None
+        return None
+    surplus = []
+    if "@" in parts.netloc:
+        surplus.append("must not hold a user or password: the credential goes into `key`")
+    if "?" in url or "#" in url:
+        surplus.append("must have no query and no fragment: the vendor's path is put behind it")
+    for words in surplus:
+        faults.error(place, words)
+    return None if surplus else url.rstrip("/")
 
 
 def _warn_of_path(url: str, vendor: Vendor, place: Place, faults: Faults) -> None:
