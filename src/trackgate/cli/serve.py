@@ -75,9 +75,9 @@ def serve(
     gc.freeze()  # what was imported stays, and need not be looked at again
     gc.set_threshold(GARBAGE)
 
-    def announce(warn: Callable[..., None], address: str, sandbox_at: str | None) -> None:
+    def announce(warning: Callable[..., None], address: str, sandbox_at: str | None) -> None:
         for fault in faults:
-            warn("configuration.doubted", file=fault.file, line=fault.line, key=fault.key, message=fault.message)
+            warning("configuration.doubted", file=fault.file, line=fault.line, key=fault.key, message=fault.message)
         click.echo(_welcome(config, address, sandbox_at))
 
     try:
