@@ -473,6 +473,7 @@ def test_no_body_is_ever_a_server_error(name, path, body):
             {"source": "userpilot", "reason": "invalid", "field": "user_id", "flaw": "missing"},
         ),
         ("/nowhere", b"", {"source": "(none)", "reason": "not_found"}),
+        ("/v1/events", b"{}", {"source": "(none)", "reason": "unauthorized", "flaw": "missing"}),
     ],
 )
 def test_a_rejection_is_logged_with_the_source_as_status_has_it_and_what_is_wrong(url, content, told):

@@ -143,7 +143,7 @@ def _unauthorized(doors: Iterable[Door], headers: Mapping[str, str]) -> Problem:
         words = f"`Authorization` holds no credential in a form that is read here; send {forms}."
     else:
         return Problem(ProblemKind.UNAUTHORIZED, f"The API key is missing; send {forms}.", flaw="missing")
-    return Problem(ProblemKind.UNAUTHORIZED, words)
+    return Problem(ProblemKind.UNAUTHORIZED, words, flaw="value")
 
 
 def _ambiguous(path: str, doors: Sequence[Door]) -> Problem:
