@@ -47,7 +47,7 @@ def test_what_is_configured_is_there_from_zero_before_the_first_event(tmp_path: 
 
 
 def test_what_counts_as_dropped_is_told():
-    text = Metrics(lambda: Ledger(sources={}, destinations={}), dict, SystemClock()).render().decode()
+    text = Metrics(lambda: Ledger(sources={}, destinations={}), SystemClock()).render().decode()
     [told] = [line for line in text.splitlines() if line.startswith("# HELP trackgate_dropped_total ")]
     assert all(each in told for each in ("by an operator", "server.dead_retention", "damage"))
 

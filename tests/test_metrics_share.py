@@ -12,7 +12,9 @@ from trackgate.outbox import Ledger
 
 
 def counting(**flying):
-    return Metrics(lambda: Ledger(sources={}, destinations={}), lambda: flying, SystemClock())
+    metrics = Metrics(lambda: Ledger(sources={}, destinations={}), SystemClock())
+    metrics.show_in_flight(lambda: flying)
+    return metrics
 
 
 def told(metrics):

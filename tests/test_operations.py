@@ -37,7 +37,7 @@ def exposed():
     """The metrics of a gateway that has a source and a destination, by name."""
     sources = {"s": SourceTally(rejected={"invalid": 1})}
     ledger = Ledger(sources=sources, destinations={"d": DestinationTally(backlog_limit=1)})
-    metrics = Metrics(lambda: ledger, lambda: {"d": 0}, SystemClock(), Workers(configured=1))
+    metrics = Metrics(lambda: ledger, SystemClock(), Workers(configured=1))
     return re.findall(r"^# TYPE (\S+) (?:counter|gauge|histogram)$", metrics.render().decode(), re.MULTILINE)
 
 

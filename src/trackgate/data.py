@@ -12,8 +12,6 @@ from trackgate.outboxes.sqlite.outbox import SqliteOutbox
 from trackgate.outboxes.sqlite.room import FILE as BALLAST
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from structlog.typing import FilteringBoundLogger
 
     from trackgate.config import Config, Server
@@ -60,7 +58,6 @@ async def open_outbox(
     config: Config,
     clock: Clock,
     log: FilteringBoundLogger,
-    on_commit: Callable[[float, int], None] | None = None,
 ) -> SqliteOutbox:
     """The outbox of a directory that is there; ours until it is closed.
 
@@ -80,7 +77,6 @@ async def open_outbox(
             dedupe_window=server.dedupe_window,
             backlogs={name: destination.backlog for name, destination in config.destinations.items()},
         ),
-        on_commit=on_commit,
         log=log,
     )
 

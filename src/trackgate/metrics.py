@@ -13,7 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from trackgate.metrics_share import Share, share_of, summed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from trackgate.model import Clock
     from trackgate.outbox import DestinationTally, Ledger
@@ -51,7 +51,6 @@ class Metrics:
 
     Args:
         ledger: the outbox's counts, now.
-        in_flight: calls under way, by destination.
         clock: for ages.
         workers: which of them serve, where this process knows that.
 
@@ -60,12 +59,11 @@ class Metrics:
     def __init__(
         self,
         ledger: Callable[[], Ledger],
-        in_flight: Callable[[], dict[str, int]],
         clock: Clock,
         workers: Workers | None = None,
     ) -> None:
         self._ledger = ledger
-        self._in_flight = in_flight
+        self._in_flight: Callable[[], Mapping[str, int]] = dict
         self._clock = clock
         self._workers = workers
         self._registry = CollectorRegistry()
@@ -100,6 +98,10 @@ class Metrics:
             ["reason"],
             registry=self._registry,
         )
+
+    def show_in_flight(self, in_flight: Callable[[], Mapping[str, int]]) -> None:
+        """Show the calls under way, by destination; without this, none are."""
+        self._in_flight = in_flight
 
     def refused(self, reason: str) -> None:
         """A call was turned away before it was read; since the start of this process."""

@@ -110,7 +110,7 @@ async def bench(folder, rule, *, standing=None, concurrency=8, takes=0.01, targe
         policy=RetryPolicy(**{name: Duration(value) for name, value in policy.items()}),
         target=target or (lambda: Target(url="http://127.0.0.1:1", key="k", options=APPIZER.options())),
     )
-    metrics = Metrics(lambda: Ledger(sources={}, destinations={}), dict, clock)
+    metrics = Metrics(lambda: Ledger(sources={}, destinations={}), clock)
     dispatcher = Dispatcher(
         plan, outbox, Sender(APPIZER, upstream, clock, 10.0), clock, structlog.get_logger(), metrics
     )

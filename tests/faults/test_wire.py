@@ -99,7 +99,7 @@ async def workers(place: Any, urls: Mapping[str, Callable[[], str]], patience: f
     """A worker for each destination, over one outbox, with the engine of production."""
     clock = SystemClock()
     outbox: Any = await SqliteOutbox.open(place / "data", clock, Limits(**{**ROOMY, **AMPLE}))
-    metrics = Metrics(outbox.ledger, dict, clock)
+    metrics = Metrics(outbox.ledger, clock)
     policy = RetryPolicy(base=Duration(0.05), probe=Duration(0.2))
     clients = [AsyncioClient(clock, "1", 4) for _ in urls]
     made: dict[str, Dispatcher] = {}

@@ -157,7 +157,7 @@ class World:
     async def start(self) -> None:
         """As the program starts: the outbox, then the workers, as their destinations stood."""
         self.outbox: Any = Awaited(await self._disk.open(**self._limits))
-        self.metrics = Metrics(self.outbox.ledger, dict, self.clock)
+        self.metrics = Metrics(self.outbox.ledger, self.clock)
         logger = structlog.wrap_logger(structlog.ReturnLogger(), processors=[self._hear])
         for name, upstream in self.upstreams.items():
             plan = Plan(name=name, concurrency=self._concurrency, policy=self._policy, target=self._target)

@@ -55,7 +55,7 @@ def gateway(shelf, *sources, **options):
     """The web application over a shelf; by default one keyless source per vendor."""
     known = sources or [Source(name=name, vendor=vendor, auth="none") for name, vendor in VENDORS.items()]
     clock, log = SystemClock(), structlog.get_logger()
-    metrics = Metrics(lambda: Ledger(sources={}, destinations={}), dict, clock)
+    metrics = Metrics(lambda: Ledger(sources={}, destinations={}), clock)
     numbers = itertools.count(1)
     intake = Intake(
         outbox=shelf,

@@ -30,7 +30,7 @@ def told(scene):
 
     async def main():
         log: Any = Log()
-        metrics = Metrics(lambda: Ledger(sources={}, destinations={}), dict, clock())
+        metrics = Metrics(lambda: Ledger(sources={}, destinations={}), clock())
         await scene(Refusals(log, metrics))
         return log, metrics.render().decode()
 

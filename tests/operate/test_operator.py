@@ -35,7 +35,7 @@ def test_status_and_metrics_agree_exactly_at_a_quiet_moment(tmp_path):
         await bench.outbox.stand("here", Standing(state="parked", reason="status_401"))
         await bench.outbox.stand("gone", Standing(state="parked", reason=GONE))
         bench.outbox.count_rejected("web", "invalid", 3)
-        text = Metrics(bench.outbox.ledger, dict, bench.clock).render().decode()
+        text = Metrics(bench.outbox.ledger, bench.clock).render().decode()
         seen = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
         status = await bench.get("/-/status")
         assert status["faults"] == []

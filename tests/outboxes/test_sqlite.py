@@ -238,7 +238,7 @@ def test_an_answer_comes_after_the_fsync_and_many_share_one(kind, disk):
         await box.settle(settled(await box.take("a", 1)))
         assert disk.syncs == before + 3
         commits = []
-        box._on_commit = lambda seconds, jobs: commits.append(jobs)
+        box.on_commit(lambda seconds, jobs: commits.append(jobs))
         await asyncio.gather(*(box.append([entry(n, "a")]) for n in range(100, 164)))
         assert sum(commits) == 64
         assert disk.syncs == before + 3 + len(commits)
@@ -258,7 +258,7 @@ def test_what_one_turn_of_the_loop_asks_for_shares_a_commit(kind):
     async def run():
         box = await kind.open()
         commits = []
-        box._on_commit = lambda seconds, jobs: commits.append(jobs)
+        box.on_commit(lambda seconds, jobs: commits.append(jobs))
 
         async def append(number):
             await box.append(slowly(number))

@@ -9,11 +9,10 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 from trackgate.app.keeper import Keeper, leading_to, start_sandbox
-from trackgate.app.lifetime import SHARE_OF_GRACE, PartEnded, until_one_ends
+from trackgate.app.lifetime import PartEnded, begin, until_one_ends
 from trackgate.app.station import Station
-from trackgate.ingest.web import build, looking
-from trackgate.operate.tokens import Guarded
-from trackgate.server import Server, address_of, bind
+from trackgate.ingest.web import looking
+from trackgate.server import address_of, bind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,34 +58,25 @@ class Gateway:
 
         """
         server = self._config.server
+        sandboxed = self._sandbox is not None
         signalled = _signals()
         async with AsyncExitStack() as stack:
-
-            def in_flight() -> dict[str, int]:
-                return station.in_flight()
-
-            keeper = Keeper(self._config, self._log, self._clock, in_flight, sandboxed=self._sandbox is not None)
             # First of all: where two gateways meet, that they share a directory is what has to be said.
-            await keeper.open(stack)
+            keeper = await Keeper.open(stack, self._config, self._log, self._clock, sandboxed=sandboxed)
             listener = bind(server.address)
             stack.callback(listener.close)
             sandbox_at = await start_sandbox(stack, self._sandbox, self._clock)
             destinations = leading_to(self._config.destinations, sandbox_at)
             station = Station(
-                self._config, destinations, keeper.outbox, keeper.metrics, self._log, self._clock,
-                sandboxed=self._sandbox is not None,
-            )  # fmt: skip
+                self._config, destinations, keeper.outbox, keeper.metrics, self._log, self._clock, sandboxed=sandboxed
+            )
             operators = keeper.operators(destinations, station.probe)
             await keeper.serve_operators(stack, operators)
             await keeper.take_stock()
             delivering = station.deliver(stack)
-            keeper.outbox.on_append(station.wake)
-            keeper.outbox.on_retry(station.wake_held)
-            app = build(station.edge(), Guarded(operators, server), looking(keeper.ready, keeper.exposition))
-            web = Server(app, station.bounds(stack), server.grace * SHARE_OF_GRACE)
+            web = station.server(stack, operators, looking(keeper.ready, keeper.exposition))
             serving = asyncio.create_task(web.serve(sockets=[listener]))
-            damage = asyncio.create_task(keeper.outbox.until_damaged())
-            stack.callback(damage.cancel)
+            damage = begin(stack, keeper.outbox.until_damaged())
             keeper.workers.begin(0)
             keeper.phase = "ready"
             address = str(address_of(listener))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from msgspec.structs import asdict, replace
 
@@ -26,6 +26,7 @@ from trackgate.workers import Workers
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
     from contextlib import AsyncExitStack
+    from pathlib import Path
 
     from litestar import Litestar
     from structlog.typing import FilteringBoundLogger
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from trackgate.metrics_share import Share
     from trackgate.model import Clock
     from trackgate.outbox import DestinationTally, Ledger, Standing
+    from trackgate.outboxes.sqlite.outbox import SqliteOutbox
 
 BACKLOG_EVENTS = {
     Filling: "backlog.filling",
@@ -57,55 +59,56 @@ async def _none() -> Sequence[Share]:
 
 
 class Keeper:
-    """The outbox of the data directory, ours until the stack that ``open`` was given ends, and what its ledger says."""
+    """The outbox of the data directory, and what its ledger says. Made by ``open``."""
 
     phase = "starting"
     """starting, ready or draining."""
 
     def __init__(
         self,
+        directory: Path,
+        outbox: SqliteOutbox,
         config: Config,
         log: FilteringBoundLogger,
         clock: Clock,
-        in_flight: Callable[[], dict[str, int]],
         *,
         sandboxed: bool,
-        shares: Callable[[], Awaitable[Sequence[Share]]] = _none,
     ) -> None:
-        """Put it together.
-
-        Args:
-            config: all of it.
-            log: bound to nothing yet.
-            clock: the time.
-            in_flight: calls of this process under way, by destination.
-            sandboxed: whether it is the sandbox's own outbox.
-            shares: what other processes of the gateway have counted.
-
-        """
+        self.directory = directory
+        self.outbox = outbox
         self._config = config
         self._log = log
         self._clock = clock
-        self._in_flight = in_flight
         self._sandboxed = sandboxed
-        self._shares = shares
         self.workers = Workers(config.server.workers)
+        self.metrics = Metrics(self._ledger, clock, self.workers)
+        self._meter = Meter(outbox.ledger(), clock)
         self._watch = BacklogWatch()
         self._looking = False
+        outbox.on_commit(self._committed)
 
-    async def open(self, stack: AsyncExitStack) -> None:
-        """Open the outbox.
+    @classmethod
+    async def open(
+        cls, stack: AsyncExitStack, config: Config, log: FilteringBoundLogger, clock: Clock, *, sandboxed: bool
+    ) -> Self:
+        """Open the outbox of the configured data directory.
+
+        Args:
+            stack: closes it.
+            config: all of it.
+            log: bound to nothing yet.
+            clock: the time.
+            sandboxed: whether it is the sandbox's own outbox.
 
         Raises:
             OSError: the data directory cannot be made.
             OutboxUnavailable: its outbox cannot be opened.
 
         """
-        self.directory = data.make(self._config.server, sandbox=self._sandboxed)
-        self.outbox = await data.open_outbox(self.directory, self._config, self._clock, self._log, self._committed)
-        stack.push_async_callback(self.outbox.close)
-        self.metrics = Metrics(self._ledger, self._in_flight, self._clock, self.workers)
-        self._meter = Meter(self.outbox.ledger(), self._clock)
+        directory = data.make(config.server, sandbox=sandboxed)
+        outbox = await data.open_outbox(directory, config, clock, log)
+        stack.push_async_callback(outbox.close)
+        return cls(directory, outbox, config, log, clock, sandboxed=sandboxed)
 
     def operators(
         self, destinations: Mapping[str, Destination], probe: Callable[[str], Awaitable[Standing]]
@@ -174,9 +177,9 @@ class Keeper:
     def _ledger(self) -> Ledger:
         return complete(self.outbox.ledger(), self._config.sources, self._config.destinations)
 
-    async def exposition(self) -> bytes:
-        """What ``/metrics`` shows."""
-        return self.metrics.render(await self._shares())
+    async def exposition(self, shares: Callable[[], Awaitable[Sequence[Share]]] = _none) -> bytes:
+        """What ``/metrics`` shows, with what other processes of the gateway have counted."""
+        return self.metrics.render(await shares())
 
     def _committed(self, seconds: float, _: int) -> None:
         self.metrics.committed(seconds)

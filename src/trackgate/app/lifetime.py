@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from trackgate.log import adopt_stdlib, configure
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Coroutine, Generator, Sequence
     from contextlib import AsyncExitStack
     from socket import socket
 
@@ -50,6 +50,13 @@ def logging(config: Config, clock: Clock) -> Generator[FilteringBoundLogger]:
     finally:
         undo()
         writer.close()
+
+
+def begin(stack: AsyncExitStack, part: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """Start what runs until the stack ends."""
+    task = asyncio.create_task(part)
+    stack.callback(task.cancel)
+    return task
 
 
 async def until_one_ends(stop: asyncio.Event, parts: Sequence[asyncio.Task[None]]) -> list[asyncio.Task[None]]:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import uvloop
 from click import echo
 from litestar.exceptions import NotFoundException
 
-from trackgate.app.child import CLOSE, DRAIN, DRAINING, ENDED, LISTENING, OPEN, READY
+from trackgate.app import child
 from trackgate.app.crew import Crew
 from trackgate.app.keeper import Keeper, leading_to, start_sandbox
-from trackgate.app.lifetime import FAILED, PartEnded, logging, serve_beside, until_one_ends
+from trackgate.app.lifetime import FAILED, PartEnded, begin, logging, serve_beside, until_one_ends
 from trackgate.app.relay import AT_A_TIME
 from trackgate.ingest.web import build, looking
 from trackgate.outbox import OutboxError
@@ -22,14 +23,11 @@ from trackgate.server import Bounds, Server
 from trackgate.unix_socket import listening
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from structlog.typing import FilteringBoundLogger
 
     from trackgate.address import Address
     from trackgate.app.child import Parent
     from trackgate.config import Config
-    from trackgate.metrics_share import Share
     from trackgate.model import Clock
 
 OUTBOX = "outbox.sock"
@@ -67,19 +65,16 @@ class Owner:
         Raises:
             OSError: an address cannot be listened at.
             OutboxError: the data directory cannot be used.
-            PartEnded: the outbox was found damaged.
+            PartEnded: the outbox was found damaged, or what obeys the parent ended by itself.
 
         """
         config = self._config
         closing = asyncio.Event()
+        words = asyncio.Queue[str]()
+        parent.listen(words.put_nowait)  # from the first: a parent that ends while the outbox opens ends us, too
         async with AsyncExitStack() as stack:
-
-            async def shares() -> Sequence[Share]:
-                return await crew.shares()
-
-            keeper = Keeper(config, self._log, self._clock, dict, sandboxed=self._sandbox is not None, shares=shares)
-            parent.listen(lambda word: _obey(word, parent, keeper, closing))
-            await keeper.open(stack)
+            keeper = await Keeper.open(stack, config, self._log, self._clock, sandboxed=self._sandbox is not None)
+            obeying = begin(stack, _obey(words, parent, keeper, closing))
             sandbox_at = await start_sandbox(stack, self._sandbox, self._clock)
             destinations = leading_to(config.destinations, sandbox_at)
             crew = Crew(keeper.directory, destinations, config.server.workers, stack, self._log)
@@ -89,32 +84,33 @@ class Owner:
             outbox_listener = stack.enter_context(listening(keeper.directory, OUTBOX))
             outbox_server = await OutboxServer.start(keeper.outbox, outbox_listener, log=self._log)
             stack.push_async_callback(outbox_server.close)
-            app = build(_nobody, operators, looking(keeper.ready, keeper.exposition))
+            app = build(_nobody, operators, looking(keeper.ready, partial(keeper.exposition, crew.shares)))
             bounds = Bounds(header_bytes=2 * config.server.max_header_bytes, connections=AT_A_TIME * len(crew))
             listener = stack.enter_context(listening(keeper.directory, PATHS))
             await serve_beside(stack, Server(app, bounds, grace=1), listener)
-            damage = asyncio.create_task(keeper.outbox.until_damaged())
-            stack.callback(damage.cancel)
-            parent.tell(f"{OPEN} {sandbox_at or ''}")
+            damage = begin(stack, keeper.outbox.until_damaged())
+            parent.tell(f"{child.OPEN} {sandbox_at or ''}")
             parent.beat()
-            ended = await until_one_ends(closing, [damage])
+            ended = await until_one_ends(closing, [damage, obeying])
         if ended:
             raise PartEnded from ended[0].exception()
 
 
-def _obey(word: str, parent: Parent, keeper: Keeper, closing: asyncio.Event) -> None:
-    what, _, number = word.partition(" ")
-    if what == READY:
-        keeper.phase = "ready"
-    elif what == DRAIN:
-        keeper.phase = "draining"
-        parent.tell(DRAINING)
-    elif what == CLOSE:
-        closing.set()
-    elif what == LISTENING:
-        keeper.workers.begin(int(number))
-    elif what == ENDED:
-        keeper.workers.end(int(number))
+async def _obey(words: asyncio.Queue[str], parent: Parent, keeper: Keeper, closing: asyncio.Event) -> None:
+    while True:
+        what, _, number = (await words.get()).partition(" ")
+        match what:
+            case child.READY:
+                keeper.phase = "ready"
+            case child.DRAIN:
+                keeper.phase = "draining"
+                parent.tell(child.DRAINING)
+            case child.CLOSE:
+                closing.set()
+            case child.LISTENING:
+                keeper.workers.begin(int(number))
+            case child.ENDED:
+                keeper.workers.end(int(number))
 
 
 async def _nobody(_scope: Any, _receive: Any, _send: Any) -> None:

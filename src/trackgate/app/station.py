@@ -17,14 +17,18 @@ from trackgate.ingest.asgi import Edge
 from trackgate.ingest.doors import Doors
 from trackgate.ingest.intake import Intake
 from trackgate.ingest.refusals import Refusals
+from trackgate.ingest.web import build
+from trackgate.operate.tokens import Guarded
 from trackgate.outbox import OutboxUnavailable, Standing
 from trackgate.routing import Router
-from trackgate.server import Bounds
+from trackgate.server import Bounds, Server
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from contextlib import AsyncExitStack
 
+    from litestar.handlers import BaseRouteHandler
+    from litestar.types import ASGIApp
     from structlog.typing import FilteringBoundLogger
 
     from trackgate.config import Config, Destination
@@ -72,7 +76,20 @@ class Station:
 
     # --- the way in -------------------------------------------------------------------------------------------
 
-    def edge(self) -> Edge:
+    def server(self, stack: AsyncExitStack, operators: ASGIApp, looked_at: Sequence[BaseRouteHandler]) -> Server:
+        """Takes the calls; those in flight when it stops get their share of the grace.
+
+        Args:
+            stack: where it ends, the calls that were turned away and not told of yet are told.
+            operators: answers what begins with `/-/`, to those who show a token for it.
+            looked_at: answer `/readyz` and `/metrics`.
+
+        """
+        config = self._config.server
+        app = build(self._edge(), Guarded(operators, config), looked_at)
+        return Server(app, self._bounds(stack), config.grace * SHARE_OF_GRACE)
+
+    def _edge(self) -> Edge:
         """Answers every vendor's path."""
         server = self._config.server
         filters = {name: destination.filters for name, destination in self._config.destinations.items()}
@@ -96,11 +113,8 @@ class Station:
             marks={SANDBOX: "true"} if self._sandboxed else {},
         )
 
-    def bounds(self, stack: AsyncExitStack) -> Bounds:
-        """What callers' connections may cost: of all that may be open, each process has an equal share.
-
-        Those that were turned away and not told of yet are when the stack ends.
-        """
+    def _bounds(self, stack: AsyncExitStack) -> Bounds:
+        """What callers' connections may cost: of all that may be open, each process has an equal share."""
         server = self._config.server
         refusals = Refusals(self._log, self._metrics)
         stack.callback(refusals.close)
@@ -135,6 +149,9 @@ class Station:
             self._dispatchers[name] = dispatcher
             standing = known[name].standing if name in known else Standing()
             running.append(asyncio.create_task(dispatcher.run(standing)))
+        self._outbox.on_append(self._wake)
+        self._outbox.on_retry(self._wake_held)
+        self._metrics.show_in_flight(self._in_flight)
         stack.push_async_callback(self._stop, running)
         return running
 
@@ -147,17 +164,17 @@ class Station:
         if running:
             await asyncio.wait(running)
 
-    def wake(self, names: frozenset[str]) -> None:
+    def _wake(self, names: frozenset[str]) -> None:
         """Something new is owed to these destinations."""
         for name in names & self._dispatchers.keys():
             self._dispatchers[name].wake()
 
-    def wake_held(self, names: frozenset[str]) -> None:
+    def _wake_held(self, names: frozenset[str]) -> None:
         """Some of the dead of these destinations are due again."""
         for name in names & self._dispatchers.keys():
             self._dispatchers[name].wake(held=True)
 
-    def in_flight(self) -> dict[str, int]:
+    def _in_flight(self) -> dict[str, int]:
         """Calls under way, by destination."""
         return {name: dispatcher.in_flight for name, dispatcher in self._dispatchers.items()}
 

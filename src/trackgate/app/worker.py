@@ -17,12 +17,10 @@ from trackgate.app.child import DRAIN, LISTENING
 from trackgate.app.crew import build as build_for_owner
 from trackgate.app.crew import longest_probe, name_of
 from trackgate.app.keeper import leading_to
-from trackgate.app.lifetime import FAILED, SHARE_OF_GRACE, PartEnded, logging, serve_beside, until_one_ends
+from trackgate.app.lifetime import FAILED, PartEnded, begin, logging, serve_beside, until_one_ends
 from trackgate.app.relay import Relay
 from trackgate.app.station import Station
-from trackgate.ingest.web import build
 from trackgate.metrics import Metrics
-from trackgate.operate.tokens import Guarded
 from trackgate.outbox import OutboxError
 from trackgate.outboxes.remote.outbox import RemoteOutbox
 from trackgate.server import Bounds, Server
@@ -83,25 +81,18 @@ class Worker:
 
         """
         server = self._config.server
+        sandboxed = self._sandbox_at is not None
         draining = asyncio.Event()
         parent.listen(lambda word: draining.set() if word == DRAIN else None)
-        directory = data.directory(server.data, sandbox=self._sandbox_at is not None)
+        directory = data.directory(server.data, sandbox=sandboxed)
         async with AsyncExitStack() as stack:
             outbox = await RemoteOutbox.open(stack.enter_context(path_to(directory, owner.OUTBOX)))
             stack.push_async_callback(outbox.close)
-            lost = asyncio.create_task(outbox.until_lost())
-            stack.callback(lost.cancel)
-
-            def in_flight() -> dict[str, int]:
-                return station.in_flight()
-
-            metrics = Metrics(outbox.ledger, in_flight, self._clock)
+            lost = begin(stack, outbox.until_lost())
+            metrics = Metrics(outbox.ledger, self._clock)
             station = Station(
-                self._config, self._destinations(), outbox, metrics, self._log, self._clock,
-                sandboxed=self._sandbox_at is not None,
-            )  # fmt: skip
-            outbox.on_append(station.wake)
-            outbox.on_retry(station.wake_held)
+                self._config, self._destinations(), outbox, metrics, self._log, self._clock, sandboxed=sandboxed
+            )
             asked = stack.enter_context(listening(directory, name_of(self._number)))
             await serve_beside(stack, Server(build_for_owner(station, metrics), Bounds(), grace=1), asked)
             relay = Relay(
@@ -111,9 +102,7 @@ class Worker:
             )
             stack.push_async_callback(relay.close)
             delivering = station.deliver(stack)
-            looked_at = asgi(["/readyz", "/metrics"], copy_scope=False)(relay.look)
-            app = build(station.edge(), Guarded(relay, server), [looked_at])
-            web = Server(app, station.bounds(stack), server.grace * SHARE_OF_GRACE)
+            web = station.server(stack, relay, [asgi(["/readyz", "/metrics"], copy_scope=False)(relay.look)])
             serving = asyncio.create_task(web.serve(sockets=[listener]))
             parent.tell(LISTENING)
             parent.beat()

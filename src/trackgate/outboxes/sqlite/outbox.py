@@ -51,6 +51,9 @@ MOST_WAITING = 64 * 2**20
 Follower = Callable[[Snapshot, frozenset[str], frozenset[str]], None]
 """Hears what is known, which destinations are newly owed something, and which have dead ones that are due again."""
 
+CommitHook = Callable[[float, int], None]
+"""Hears how long a commit took (seconds), and how many requests shared it."""
+
 
 class SqliteOutbox(Face):
     """An outbox in a directory. Made by ``open``; everything else is as ``Outbox`` says."""
@@ -62,14 +65,13 @@ class SqliteOutbox(Face):
         room: Room,
         start: Callable[[Callable[[Answered], None]], Writer],
         let_go: Callable[[], None],
-        on_commit: Callable[[float, int], None] | None,
     ) -> None:
         super().__init__()
         self._directory = directory
         self._limits = limits
         self._room = room
         self._let_go = let_go
-        self._on_commit = on_commit
+        self._note_commit: CommitHook = _unnoted
         self._follower: Follower = _alone
         self._closing: asyncio.Future[None] | None = None
         self._damaged = asyncio.Event()
@@ -85,7 +87,6 @@ class SqliteOutbox(Face):
         clock: Clock,
         limits: Limits,
         *,
-        on_commit: Callable[[float, int], None] | None = None,
         log: FilteringBoundLogger | None = None,
         vfs: str | None = None,
     ) -> Self:
@@ -95,7 +96,6 @@ class SqliteOutbox(Face):
             directory: made, for us alone, if it is not there.
             clock: the time.
             limits: what bounds it.
-            on_commit: hears, on the event loop, how long each commit took (seconds) and how many requests shared it.
             log: for the storage's failures.
             vfs: SQLite's virtual file system, by name: a faulty disk, for tests.
 
@@ -115,7 +115,7 @@ class SqliteOutbox(Face):
 
         try:
             whole = make_sound(directory, clock, say, vfs=vfs)
-            outbox = cls(directory, limits, room, start, let_go, on_commit)
+            outbox = cls(directory, limits, room, start, let_go)
         except (apsw.Error, OSError) as error:
             let_go()
             raise OutboxUnavailable(f"the outbox in {directory} cannot be opened: {error}") from None
@@ -197,6 +197,10 @@ class SqliteOutbox(Face):
     def _counted(self) -> Ledger:
         return self._known.counts.ledger
 
+    def on_commit(self, note: CommitHook) -> None:
+        """Call ``note``, on the event loop, after each commit."""
+        self._note_commit = note
+
     def follow(self, hear: Follower) -> None:
         """Have somebody hear, on the event loop, what is known after each commit, when its jobs were answered."""
         self._follower = hear
@@ -238,8 +242,8 @@ class SqliteOutbox(Face):
                 job.answer.set_exception(answer)
             else:
                 job.answer.set_result(answer)
-        if self._on_commit is not None and answered.seconds is not None:
-            self._on_commit(answered.seconds, len(answered.answers))
+        if answered.seconds is not None:
+            self._note_commit(answered.seconds, len(answered.answers))
         owed, retried = answered.newly_owed(), answered.retried()
         if owed:
             self._wake(owed)
@@ -261,3 +265,7 @@ def _teller(loop: asyncio.AbstractEventLoop, log: FilteringBoundLogger | None) -
 
 def _alone(_known: Snapshot, _owed: frozenset[str], _retried: frozenset[str]) -> None:
     """Nobody follows."""
+
+
+def _unnoted(_seconds: float, _requests: int) -> None:
+    """Nobody notes the commits."""
