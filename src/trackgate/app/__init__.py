@@ -8,7 +8,8 @@ station         what many may have: the way in, and the way out to some of the d
 alone           both halves in one process (``workers = 1``)
 
 supervisor      forks the owner and the workers, waits for what becomes of them, and ends them in order
-post            a worker's place, and when it is taken again
+slot            a worker's place, and when it is taken again
+signals         what ends the program from outside
 supervisor_log  what is logged of all that
 owner           the process with the keeper, which serves the outbox to the workers
 worker          a process with a station on the owner's outbox

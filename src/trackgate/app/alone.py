@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 from trackgate.app.keeper import Keeper, leading_to, start_sandbox
 from trackgate.app.lifetime import PartEnded, begin, until_one_ends
+from trackgate.app.signals import event_of_signals
 from trackgate.app.station import Station
 from trackgate.ingest.web import looking
 from trackgate.server import address_of, bind
@@ -59,7 +58,7 @@ class Gateway:
         """
         server = self._config.server
         sandboxed = self._sandbox is not None
-        signalled = _signals()
+        signalled = event_of_signals()
         async with AsyncExitStack() as stack:
             # First of all: where two gateways meet, that they share a directory is what has to be said.
             keeper = await Keeper.open(stack, self._config, self._log, self._clock, sandboxed=sandboxed)
@@ -90,18 +89,3 @@ class Gateway:
         self._log.info("gateway.stopped")
         if ended:
             raise PartEnded from ended[0].exception()
-
-
-def _signals() -> asyncio.Event:
-    """Set at the first SIGTERM or SIGINT; a second one ends the process at once (what was promised is on disk)."""
-    first = asyncio.Event()
-
-    def on_signal(number: int) -> None:
-        if first.is_set():
-            os._exit(128 + number)
-        first.set()
-
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal, number)
-    return first

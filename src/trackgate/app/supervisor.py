@@ -9,7 +9,6 @@ import select
 import signal
 import socket
 import time
-from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -17,12 +16,13 @@ from trackgate import data
 from trackgate.app import owner, worker
 from trackgate.app.child import BEAT, CLOSE, DRAIN, DRAINING, ENDED, LISTENING, OPEN, READY, STOP, Child
 from trackgate.app.lifetime import FAILED
-from trackgate.app.post import Post
+from trackgate.app.signals import socket_of_signals
+from trackgate.app.slot import Slot
 from trackgate.app.supervisor_log import SupervisorLog
 from trackgate.server import address_of, bind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable
 
     from trackgate.address import Address
     from trackgate.app.child import Parent
@@ -36,7 +36,7 @@ DEAF = 1.0
 """Seconds that the workers are waited with until the owner says that we drain: it may be busy with its start."""
 
 
-class Told(Exception):  # noqa: N818 - what happened
+class StopRequested(Exception):  # noqa: N818 - what happened
     """It is to end: told by a signal, or by a child that was sent one."""
 
     def __init__(self, number: int) -> None:
@@ -68,12 +68,12 @@ class Supervisor:
         self._sandbox = sandbox
         self._log = SupervisorLog(config, clock)
         self._sandbox_at: str | None = None
-        self._posts = [Post(number) for number in range(config.server.workers)]
+        self._slots = [Slot(number) for number in range(config.server.workers)]
         self._next_look = time.monotonic() + BEAT
         self._opened = False
         self._listener: socket.socket | None = None
         self._draining = False
-        self._told = False
+        self._owner_draining = False
         self._signalled = False
 
     def run(self, announce: Callable[[Callable[..., None], str, str | None], None]) -> int:
@@ -88,35 +88,30 @@ class Supervisor:
 
         """
         self._config = self._config.with_secrets_as_they_are()
-        with _signals() as self._wakeup:
-            self._owner = Child("owner", self._own, [])
-            try:
-                self._open()
-                self._staff()
-                self._start(announce)
-                while True:
-                    self._heed()
-            except Told:
-                return self._drain()
-            except OwnerEnded as ended:
-                if self._opened or ended.how < 0:  # else it has said itself why it could not start
-                    self._log.owner_ended(ended.how)
-                return FAILED
-            finally:
-                self._kill()
+        with socket_of_signals() as self._wakeup:
+            config, clock, sandbox = self._config, self._clock, self._sandbox
+            self._owner = Child("owner", lambda parent: owner.main(config, clock, parent, sandbox), [])
+            return self._supervise(announce)
 
-    # --- what the children do -------------------------------------------------------------------------------------
-
-    def _own(self, parent: Parent) -> int:
-        return owner.main(self._config, self._clock, parent, self._sandbox)
-
-    def _work(self, number: int, parent: Parent) -> int:
-        assert self._listener is not None  # noqa: S101 - no worker is forked before we listen
-        return worker.main(self._config, self._clock, parent, self._listener, number, self._sandbox_at)
+    def _supervise(self, announce: Callable[[Callable[..., None], str, str | None], None]) -> int:
+        try:
+            self._await_owner()
+            self._await_workers()
+            self._start(announce)
+            while True:
+                self._heed()
+        except StopRequested:
+            return self._drain()
+        except OwnerEnded as ended:
+            if self._opened or ended.how < 0:  # else it has said itself why it could not start
+                self._log.owner_ended(ended.how)
+            return FAILED
+        finally:
+            self._kill()
 
     # --- start and end --------------------------------------------------------------------------------------------
 
-    def _open(self) -> None:
+    def _await_owner(self) -> None:
         """Wait for the owner, then listen: where two gateways meet, it is their directory that has to be spoken of."""
         while not self._opened:
             self._heed()
@@ -126,12 +121,12 @@ class Supervisor:
             self._close()
             raise
 
-    def _staff(self) -> None:
-        while not all(post.listening for post in self._posts):
+    def _await_workers(self) -> None:
+        while not all(slot.listening for slot in self._slots):
             self._heed()
 
     def _start(self, announce: Callable[[Callable[..., None], str, str | None], None]) -> None:
-        assert self._listener is not None  # noqa: S101 - see `_open`
+        assert self._listener is not None  # noqa: S101 - see `_await_owner`
         self._owner.tell(READY)
         server = self._config.server
         listen = str(address_of(self._listener))
@@ -143,19 +138,19 @@ class Supervisor:
 
     def _drain(self) -> int:
         """Not ready first, then the workers, then the owner; a second signal ends all at once."""
-        grace = self._config.server.grace
         self._draining = True
         if self._listener is not None:
             self._listener.close()
         try:
-            self._have_it_told()
-            for post in self._posts:
-                if post.child is not None:
-                    post.child.tell(DRAIN)
-            self._log.tell("info", "gateway.draining", grace=grace)
-            self._let_workers_end(time.monotonic() + grace + LATE)
+            self._drain_owner()
+            for child in self._workers():
+                child.tell(DRAIN)
+            self._log.tell("info", "gateway.draining", grace=self._config.server.grace)
+            end = self._deadline()
+            while workers := self._workers():
+                end = self._heed_or_kill(workers, end)
             how = self._close()
-        except Told as again:
+        except StopRequested as again:
             return 128 + again.number
         except OwnerEnded as ended:
             how = ended.how or FAILED
@@ -165,32 +160,33 @@ class Supervisor:
         self._log.tell("info", "gateway.stopped")
         return 0
 
-    def _have_it_told(self) -> None:
+    def _drain_owner(self) -> None:
         self._owner.tell(DRAIN)
         end = time.monotonic() + DEAF
-        while not self._told and time.monotonic() < end:
-            self._heed(end)
-
-    def _let_workers_end(self, end: float) -> None:
-        while workers := [post.child for post in self._posts if post.child is not None]:
-            if time.monotonic() >= end:
-                for child in workers:
-                    child.kill()
-                end = float("inf")
+        while not self._owner_draining and time.monotonic() < end:
             self._heed(end)
 
     def _close(self) -> int:
         """Have the owner close the outbox, which the storage has the grace for once more; its exit status."""
         self._owner.tell(CLOSE)
-        end = time.monotonic() + self._config.server.grace + LATE
+        end = self._deadline()
         try:
             while True:
-                self._heed(end)
-                if time.monotonic() >= end:
-                    self._owner.kill()
-                    end = float("inf")
+                end = self._heed_or_kill([self._owner], end)
         except OwnerEnded as ended:
             return ended.how
+
+    def _deadline(self) -> float:
+        return time.monotonic() + self._config.server.grace + LATE
+
+    def _heed_or_kill(self, ending: list[Child], end: float) -> float:
+        """Heed what happens while these end, and kill them at ``end`` (monotonic seconds); when to, the next time."""
+        if time.monotonic() >= end:
+            for child in ending:
+                child.kill()
+            end = float("inf")
+        self._heed(end)
+        return end
 
     def _kill(self) -> None:
         for child in self._children():
@@ -199,20 +195,22 @@ class Supervisor:
 
     # --- in between -----------------------------------------------------------------------------------------------
 
+    def _workers(self) -> list[Child]:
+        return [slot.child for slot in self._slots if slot.child is not None]
+
     def _children(self) -> list[Child]:
-        workers = [post.child for post in self._posts if post.child is not None]
-        return workers if self._owner.buried else [self._owner, *workers]
+        return self._workers() if self._owner.buried else [self._owner, *self._workers()]
 
     def _heed(self, end: float = float("inf")) -> None:
         """Wait for something to happen, at most until ``end`` (monotonic seconds), and heed it.
 
         Raises:
-            Told: a signal came.
+            StopRequested: a signal came.
             OwnerEnded: see there.
 
         """
-        self._fill_posts()
-        vacant = [post.again_at for post in self._posts if post.child is None and self._hiring]
+        self._fill_slots()
+        vacant = [slot.again_at for slot in self._slots if slot.child is None and self._hiring]
         seconds = min([end, self._next_look, *vacant]) - time.monotonic()
         waited_for: list[socket.socket | Child] = [self._wakeup, *self._children()]
         readable, _, _ = select.select(waited_for, [], [], max(seconds, 0.0))
@@ -220,9 +218,9 @@ class Supervisor:
             self._heed_signal(self._wakeup.recv(1)[0])
         if self._owner in readable:
             self._hear_owner()
-        for post in self._posts:
-            if post.child is not None and post.child in readable:
-                self._hear_worker(post, post.child)
+        for slot in self._slots:
+            if slot.child is not None and slot.child in readable:
+                self._hear_worker(slot, slot.child)
         if time.monotonic() >= self._next_look:
             self._next_look = time.monotonic() + BEAT
             self._end_who_is_stuck()
@@ -239,22 +237,29 @@ class Supervisor:
     def _heed_signal(self, number: int) -> None:
         first, self._signalled = not self._signalled, True
         if not (first and self._draining):  # else a child was sent the same, and was faster
-            raise Told(number)
+            raise StopRequested(number)
 
     @property
     def _hiring(self) -> bool:
         return self._listener is not None and not self._draining
 
-    def _fill_posts(self) -> None:
-        for post in self._posts:
-            if self._hiring and post.child is None and post.again_at <= time.monotonic():
-                post.since = time.monotonic()
-                work = partial(self._work, post.number)
-                try:
-                    post.child = Child(f"worker-{post.number}", work, self._children())
-                except OSError as error:
-                    post.fall_vacant(time.monotonic())
-                    self._log.worker_missing(post, error)
+    def _fill_slots(self) -> None:
+        for slot in self._slots:
+            if self._hiring and slot.child is None and slot.again_at <= time.monotonic():
+                self._fill(slot)
+
+    def _fill(self, slot: Slot) -> None:
+        slot.since = time.monotonic()
+        work = partial(self._work, slot.number)
+        try:
+            slot.child = Child(f"worker-{slot.number}", work, self._children())
+        except OSError as error:
+            slot.fall_vacant(time.monotonic())
+            self._log.worker_missing(slot, error)
+
+    def _work(self, number: int, parent: Parent) -> int:
+        assert self._listener is not None  # noqa: S101 - no worker is forked before we listen
+        return worker.main(self._config, self._clock, parent, self._listener, number, self._sandbox_at)
 
     def _hear_owner(self) -> None:
         words = self._owner.hear()
@@ -264,40 +269,24 @@ class Supervisor:
             what, _, where = word.partition(" ")
             if what == OPEN:
                 self._opened, self._sandbox_at = True, where or None
-            self._told |= what == DRAINING
+            self._owner_draining |= what == DRAINING
             self._stop_if_told(what)
 
-    def _hear_worker(self, post: Post, child: Child) -> None:
+    def _hear_worker(self, slot: Slot, child: Child) -> None:
         words = child.hear()
         if words is None:
             how = child.bury()
-            post.fall_vacant(time.monotonic())
-            self._owner.tell(f"{ENDED} {post.number}")
+            slot.fall_vacant(time.monotonic())
+            self._owner.tell(f"{ENDED} {slot.number}")
             if not self._draining or how:
-                self._log.worker_ended(post, child, how, draining=self._draining)
+                self._log.worker_ended(slot, child, how, draining=self._draining)
             return
         for word in words:
             if word == LISTENING:
-                post.listening = True
-                self._owner.tell(f"{LISTENING} {post.number}")
+                slot.listening = True
+                self._owner.tell(f"{LISTENING} {slot.number}")
             self._stop_if_told(word)
 
     def _stop_if_told(self, word: str) -> None:
         if word == STOP and not self._draining:
-            raise Told(signal.SIGTERM)
-
-
-@contextmanager
-def _signals() -> Generator[socket.socket]:
-    """A socket from which the number of each SIGTERM and SIGINT is read."""
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        theirs.setblocking(False)  # noqa: FBT003 - the standard library's word
-        before = signal.set_wakeup_fd(theirs.fileno())
-        handlers = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            yield ours
-        finally:
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
-            signal.set_wakeup_fd(before)
+            raise StopRequested(signal.SIGTERM)

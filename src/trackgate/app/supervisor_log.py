@@ -12,7 +12,7 @@ from trackgate.app.lifetime import logging
 
 if TYPE_CHECKING:
     from trackgate.app.child import Child
-    from trackgate.app.post import Post
+    from trackgate.app.slot import Slot
     from trackgate.config import Config
     from trackgate.model import Clock
 
@@ -48,17 +48,17 @@ class SupervisorLog:
         advice = "it is killed; if this comes again, see whether the machine has memory and processors enough"
         self.tell("error", "process.stuck", process=child.name, pid=child.pid, seconds=seconds, advice=advice)
 
-    def worker_ended(self, post: Post, child: Child, how: int, *, draining: bool) -> None:
+    def worker_ended(self, slot: Slot, child: Child, how: int, *, draining: bool) -> None:
         """Its place is vacant; ``how`` is its exit status, negative for a signal."""
         then = "what it had in hand goes out again" if draining else "another one takes its place"
-        facts = {"worker": post.number, "pid": child.pid, "how": _in_words(how), "pause": post.pause}
+        facts = {"worker": slot.number, "pid": child.pid, "how": _in_words(how), "pause": slot.pause}
         self.tell("error", "worker.ended", **facts, advice=then)
 
-    def worker_missing(self, post: Post, error: OSError) -> None:
+    def worker_missing(self, slot: Slot, error: OSError) -> None:
         """The system has no room for it."""
         advice = "it is tried again after the pause; see what the system allows of processes, memory and open files"
         reason = error.strerror or str(error)
-        self.tell("error", "worker.missing", worker=post.number, reason=reason, pause=post.pause, advice=advice)
+        self.tell("error", "worker.missing", worker=slot.number, reason=reason, pause=slot.pause, advice=advice)
 
 
 def _in_words(how: int) -> str:

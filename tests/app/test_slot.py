@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from trackgate.app.post import FIRST_PAUSE, LONGEST_PAUSE, STEADY, Post
+from trackgate.app.slot import FIRST_PAUSE, LONGEST_PAUSE, STEADY, Slot
 
 
 def pauses(lives):
     """What each of these lives (seconds) is followed by."""
-    post = Post(0)
+    slot = Slot(0)
     now = 1000.0
     seen = []
     for life in lives:
-        post.since = now
+        slot.since = now
         now += life
-        post.fall_vacant(now)
-        seen.append(post.again_at - now)
-        now = post.again_at
+        slot.fall_vacant(now)
+        seen.append(slot.again_at - now)
+        now = slot.again_at
     return seen
 
 

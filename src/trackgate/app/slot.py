@@ -17,7 +17,7 @@ LONGEST_PAUSE = 5.0
 """Seconds; each pause is twice the one before."""
 
 
-class Post(Struct, eq=False):
+class Slot(Struct, eq=False):
     """A worker's place: who holds it since when, or from when on it is to be held again (monotonic seconds)."""
 
     number: int
