@@ -78,27 +78,31 @@ class Pool:
     async def _connect(self, origin: Origin) -> Connection:
         try:
             found = await self._lookup.addresses(origin.host, origin.port)
-            made = await start_connection(found, happy_eyeballs_delay=EYEBALLS)
-            connection = Connection(self._open)
-            try:
-                await asyncio.get_running_loop().create_connection(
-                    lambda: connection,
-                    sock=made,
-                    ssl=trust() if origin.tls else None,
-                    server_hostname=origin.host if origin.tls else None,
-                )
-            except BaseException:
-                self._open.discard(connection)  # where uvloop gives a connection up, it does not tell it
-                # Not closed: the event loop may still have it, and its number would soon be another connection's.
-                with suppress(OSError):
-                    made.shutdown(socket.SHUT_RDWR)
-                raise
+            connection = await self._begin(origin, await start_connection(found, happy_eyeballs_delay=EYEBALLS))
         except (OSError, RuntimeError) as error:  # uvloop has its own ways to say that a socket cannot be connected
             said = words_of(error) if isinstance(error, OSError) else ""
             raise ExchangeError(Fault("connect", said or "no connection could be made")) from None
         if self._closed:
             connection.close()
             raise ExchangeError(Fault("connect", "the client is closed"))
+        return connection
+
+    async def _begin(self, origin: Origin, reached: socket.socket) -> Connection:
+        """A connection over a socket that has reached the origin."""
+        connection = Connection(self._open)
+        try:
+            await asyncio.get_running_loop().create_connection(
+                lambda: connection,
+                sock=reached,
+                ssl=trust() if origin.tls else None,
+                server_hostname=origin.host if origin.tls else None,
+            )
+        except BaseException:
+            self._open.discard(connection)  # where uvloop gives a connection up, it does not tell it
+            # Not closed: the event loop may still have it, and its number would soon be another connection's.
+            with suppress(OSError):
+                reached.shutdown(socket.SHUT_RDWR)
+            raise
         return connection
 
     def _close_idle(self) -> None:

@@ -97,14 +97,18 @@ class Settler:
             judged, self._judged = self._judged, []
             await self.settle([one.settlement for one in judged])
             try:
-                try:
-                    await self._settled(judged)
-                    for one in judged:
-                        self._tell(one)
-                finally:
-                    await self._stand(judged)
+                await self._recorded(judged)
             except Exception:  # noqa: BLE001 - they are recorded; those that come after them must be, too
                 self._log.exception("settle.stumbled")
+
+    async def _recorded(self, judged: Sequence[Judged]) -> None:
+        """Tell them; how the destination stands is remembered, whatever comes of that."""
+        try:
+            await self._settled(judged)
+            for one in judged:
+                self._tell(one)
+        finally:
+            await self._stand(judged)
 
     async def _stand(self, judged: Sequence[Judged]) -> None:
         """Tell each change in how the destination stands, and remember the last."""

@@ -79,11 +79,9 @@ def _add_counted(batch: _Batch, books: Books, row: Row) -> Appended:
 
 def _full_for(books: Books, job: Append) -> OutboxFull | None:
     """Why a destination refuses a job, if one does."""
-    for row in job.rows:
-        for name in row.owed:
-            if books.full(name) == "refuse":
-                return OutboxFull("destination_backlog", name)
-    return None
+    owed = (name for row in job.rows for name in row.owed)
+    full = next((name for name in owed if books.full(name) == "refuse"), None)
+    return None if full is None else OutboxFull("destination_backlog", full)
 
 
 class _Sum(Struct):

@@ -71,8 +71,23 @@ def make_sound(directory: Path, clock: Clock, say: Callable[..., None], *, vfs: 
     looked = Looked("met while running") if marked else look(directory, clock.monotonic, vfs=vfs)
     if looked.damage is None:
         return looked.whole
-    damage = looked.damage
-    now = clock.now()
+    salvage, aside = _replace(directory, looked.damage, clock.now(), vfs)
+    say(
+        "outbox.salvaged",
+        damage=looked.damage,
+        saved_events=salvage.saved_events,
+        lost_events=salvage.lost_events,
+        lost_deliveries=_listed(salvage.lost_deliveries),
+        uncounted=salvage.uncounted,
+        unclear=_listed(salvage.unclear),
+        set_aside=str(aside),
+    )
+    return True
+
+
+def _replace(directory: Path, damage: str, now: datetime, vfs: str | None) -> tuple[Salvage, Path]:
+    """Have a new file with what can be saved take the damaged one's place; where that one is set aside."""
+    path = directory / FILE
     try:
         salvage = _copy(directory, now, vfs)
     except (apsw.FullError, OSError) as error:
@@ -88,18 +103,7 @@ def make_sound(directory: Path, clock: Clock, say: Callable[..., None], *, vfs: 
             "give `server.data` a directory of its own; if it was ours, put a copy of it back, or move it away to "
             "start with an empty one"
         )
-    aside = _commit(directory, now)
-    say(
-        "outbox.salvaged",
-        damage=damage,
-        saved_events=salvage.saved_events,
-        lost_events=salvage.lost_events,
-        lost_deliveries=_listed(salvage.lost_deliveries),
-        uncounted=salvage.uncounted,
-        unclear=_listed(salvage.unclear),
-        set_aside=str(aside),
-    )
-    return True
+    return salvage, _commit(directory, now)
 
 
 def _listed(numbers: dict[str, int]) -> list[str]:
@@ -109,20 +113,18 @@ def _listed(numbers: dict[str, int]) -> list[str]:
 def _copy(directory: Path, now: datetime, vfs: str | None) -> Salvage | None:
     """Make the new file, complete and fsynced; ``None`` where nothing of ours was found."""
     (directory / SALVAGING).unlink(missing_ok=True)
-    with closing(Pages(directory / FILE)) as pages:
-        database = Database.open(directory, name=SALVAGING, vfs=vfs)
-        try:
-            # Nobody else needs it, and a half-made one is thrown away: no log.
-            with database.in_bulk() as connection:
-                finds = Finds(connection)
-                for record in pages.records():
-                    sort(record, finds)
-                finds.store()
-                if not finds.ours:
-                    return None
-                salvage = recount(connection, micros(now))
-        finally:
-            database.close()
+    with (
+        closing(Pages(directory / FILE)) as pages,
+        closing(Database.open(directory, name=SALVAGING, vfs=vfs)) as database,
+        database.in_bulk() as connection,  # nobody else needs it, and a half-made one is thrown away: no log
+    ):
+        finds = Finds(connection)
+        for record in pages.records():
+            sort(record, finds)
+        finds.store()
+        if not finds.ours:
+            return None
+        salvage = recount(connection, micros(now))
     sync(directory / SALVAGING)
     return salvage
 
