@@ -53,7 +53,7 @@ class SheddingEnded(Struct, frozen=True):
     shed: int
 
 
-Told = Filling | SheddingBegan | SheddingEnded
+Change = Filling | SheddingBegan | SheddingEnded
 
 
 class BacklogWatch:
@@ -64,9 +64,9 @@ class BacklogWatch:
         self._shed: dict[str, int] = {}
         self._shedding: dict[str, int] = {}
 
-    def look(self, ledger: Ledger) -> list[Told]:
+    def look(self, ledger: Ledger) -> list[Change]:
         """What there is to tell."""
-        found: list[Told] = []
+        found: list[Change] = []
         if share := self._passed(None, ledger.backlog_bytes, ledger.backlog_limit):
             fullest = max(ledger.destinations, key=lambda name: ledger.destinations[name].backlog_bytes)
             found.append(Filling(share, fullest, ledger.backlog_limit))

@@ -102,8 +102,8 @@ class Reply(Struct, frozen=True, kw_only=True):
     at: datetime = EPOCH
 
 
-class Fault(Struct, frozen=True):
-    """A call that got no reply. ``reason`` is a stable code, ``detail`` what the engine said (no secrets)."""
+class NoReply(Struct, frozen=True):
+    """Why a call got no reply. ``reason`` is a stable code, ``detail`` what the engine said (no secrets)."""
 
     reason: Literal["timeout", "connect", "network", "protocol"]
     detail: str = ""

@@ -21,7 +21,7 @@ from trackgate.clients.asyncio_engine import AsyncioClient
 from trackgate.clients.connection import MAX_HEAD, MOMENT, Connection
 from trackgate.clients.engine import Reading
 from trackgate.clock import SystemClock
-from trackgate.model import Call, Fault, Reply
+from trackgate.model import Call, NoReply, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterator
@@ -154,7 +154,9 @@ def test_names_that_nobody_answers_for_hold_up_no_other_client(run, hostile, say
             await asyncio.sleep(0)
             well = client()
             assert isinstance(await well.send(call(f"http://localhost:{server.port}"), GUARD / 2), Reply)
-            assert all(isinstance(each, Fault) and each.reason == "timeout" for each in await asyncio.gather(*waiting))
+            assert all(
+                isinstance(each, NoReply) and each.reason == "timeout" for each in await asyncio.gather(*waiting)
+            )
             over.set()
             for one in [well, *sick]:
                 await one.close()
@@ -168,7 +170,7 @@ def test_a_call_past_its_deadline_hangs_up_at_once(run, hostile, says):
     async def test() -> None:
         async with hostile(says(then="hang")) as server:
             calling = client()
-            assert await calling.send(call(server.url), 0.05) == Fault("timeout", "no reply within 0.05 s")
+            assert await calling.send(call(server.url), 0.05) == NoReply("timeout", "no reply within 0.05 s")
             await server.gone.wait()
             await calling.close()
 
@@ -232,7 +234,7 @@ def test_a_reply_that_comes_before_the_call_was_sent_is_the_last_on_its_connecti
     assert len(ended) == 2
 
 
-async def accepts_ahead_of_time(server: Answer) -> tuple[Reply | Fault, list[int]]:
+async def accepts_ahead_of_time(server: Answer) -> tuple[Reply | NoReply, list[int]]:
     """What a large call gets that is accepted as soon as its head is there, and the length of the body that came."""
     lengths: list[int] = []
     ended = asyncio.Event()
@@ -277,7 +279,7 @@ def test_a_call_that_is_accepted_before_it_was_sent_and_then_cut_off_is_not_acce
 
     async def test() -> None:
         result, lengths = await accepts_ahead_of_time(breaks)
-        assert isinstance(result, Fault)
+        assert isinstance(result, NoReply)
         assert result.reason == "network"
         assert not lengths
 
@@ -298,7 +300,7 @@ def test_a_call_that_is_accepted_and_never_read_is_not_accepted(run):
         url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
         calling = client()
         result = await calling.send(call(url, body=b"x" * LARGE), 0.3)
-        assert isinstance(result, Fault)
+        assert isinstance(result, NoReply)
         assert result.reason == "timeout"
         over.set()
         await calling.close()
@@ -376,13 +378,13 @@ def test_what_is_smuggled_in_behind_a_reply_is_no_reply(run, hostile, says):
     run(test())
 
 
-def test_interim_replies_without_end_are_a_protocol_fault(run, hostile, says):
+def test_interim_replies_without_end_are_no_reply(run, hostile, says):
     async def test() -> None:
         async with hostile(says(b"HTTP/1.1 100 Continue\r\n\r\n", then="repeat")) as server:
             calling = client()
             result = await calling.send(call(server.url), GUARD)
             await calling.close()
-        assert isinstance(result, Fault)
+        assert isinstance(result, NoReply)
         assert result.reason == "protocol"
         assert str(MAX_HEAD) in result.detail
 
@@ -499,10 +501,10 @@ class TestTls:
 
     @pytest.fixture
     def refused(self, run, secure) -> Callable[[str], str]:
-        """What the fault says of a call to this host."""
+        """What is said of a call to this host."""
 
         def words(host: str) -> str:
-            results: list[Reply | Fault] = []
+            results: list[Reply | NoReply] = []
 
             async def test() -> None:
                 server, port = await secure()
@@ -513,15 +515,15 @@ class TestTls:
 
             run(test())
             (result,) = results
-            assert isinstance(result, Fault)
+            assert isinstance(result, NoReply)
             assert result.reason == "connect"
             return result.detail
 
         return words
 
     @pytest.mark.usefixtures("trusted")
-    def test_a_certificate_for_another_name_is_a_connect_fault_that_says_so(self, refused):
+    def test_a_certificate_for_another_name_is_a_failure_to_connect_that_says_so(self, refused):
         assert "mismatch" in refused("127.0.0.1")
 
-    def test_a_certificate_of_an_unknown_authority_is_a_connect_fault_that_says_so(self, refused):
+    def test_a_certificate_of_an_unknown_authority_is_a_failure_to_connect_that_says_so(self, refused):
         assert "certificate" in refused("localhost")

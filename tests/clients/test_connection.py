@@ -67,7 +67,7 @@ async def exchange(pieces: Sequence[bytes]) -> tuple[Reply | str | None, bool]:
     try:
         await calling
     except ExchangeError as error:
-        return reading.reply() or error.fault.reason, kept
+        return reading.reply() or error.no_reply.reason, kept
     return reading.reply(), kept
 
 

@@ -15,7 +15,7 @@ import pytest
 from trackgate.client import MAX_REPLY
 from trackgate.clients.asyncio_engine import AsyncioClient
 from trackgate.clients.httpx_engine import HttpxClient
-from trackgate.model import Call, Fault, Reply
+from trackgate.model import Call, NoReply, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -69,10 +69,10 @@ def run(test: Coroutine[Any, Any, None]) -> None:
 
 def exchange(
     hostile, engine, answer, deadline: float = 5.0, headers: dict[str, str] | None = None
-) -> tuple[Reply | Fault, Any]:
+) -> tuple[Reply | NoReply, Any]:
     """One call to a server with this answer: what ``send`` gave, and the server as it stands afterwards."""
 
-    async def once() -> tuple[Reply | Fault, Any]:
+    async def once() -> tuple[Reply | NoReply, Any]:
         async with hostile(answer) as server:
             client = engine()
             try:
@@ -83,7 +83,7 @@ def exchange(
     return asyncio.run(asyncio.wait_for(once(), GUARD))
 
 
-def reply_of(result: Reply | Fault) -> Reply:
+def reply_of(result: Reply | NoReply) -> Reply:
     assert isinstance(result, Reply), result
     return result
 
@@ -246,7 +246,7 @@ FAULTS: dict[str, tuple[Callable[..., Answer], set[str]]] = {
 def test_before_the_head_came_it_is_a_fault_that_quotes_nothing(hostile, says, engine, name):
     answer, reasons = FAULTS[name]
     result, server = exchange(hostile, engine, answer(says), deadline=0.2 if reasons == {"timeout"} else 5.0)
-    assert isinstance(result, Fault), result
+    assert isinstance(result, NoReply), result
     assert result.reason in reasons
     assert result.detail
     assert SECRET not in repr(result)
@@ -254,14 +254,14 @@ def test_before_the_head_came_it_is_a_fault_that_quotes_nothing(hostile, says, e
     assert len(server.calls) == 1
 
 
-def test_a_refused_connection_is_a_connect_fault_that_says_so(hostile, says, engine):
+def test_a_refused_connection_is_a_failure_to_connect_that_says_so(hostile, says, engine):
     async def test() -> None:
         async with hostile(says(OK)) as server:
             url = server.url
         client = engine()
         result = await client.send(call(url), 5.0)
         await client.close()
-        assert isinstance(result, Fault)
+        assert isinstance(result, NoReply)
         assert result.reason == "connect"
         assert "Connection refused" in result.detail
         assert SECRET not in repr(result)
@@ -269,13 +269,13 @@ def test_a_refused_connection_is_a_connect_fault_that_says_so(hostile, says, eng
     run(test())
 
 
-def test_tls_to_a_server_without_tls_is_a_connect_fault(hostile, says, engine):
+def test_tls_to_a_server_without_tls_is_a_failure_to_connect(hostile, says, engine):
     async def test() -> None:
         async with hostile(says(OK), greeting=b"220 mail.example ESMTP\r\n") as server:
             client = engine()
             result = await client.send(call(server.url.replace("http:", "https:")), 5.0)
             await client.close()
-        assert isinstance(result, Fault)
+        assert isinstance(result, NoReply)
         assert result.reason == "connect"
         assert result.detail
 
@@ -345,7 +345,7 @@ ODD_VALUES = {
 @pytest.mark.parametrize("name", ODD_VALUES)
 def test_a_header_value_that_http_does_not_allow_is_never_sent_and_never_quoted(hostile, says, engine, name):
     result, server = exchange(hostile, engine, says(OK), headers={"x-key": ODD_VALUES[name].replace("key", SECRET)})
-    assert isinstance(result, Fault)
+    assert isinstance(result, NoReply)
     assert result.reason == "protocol"
     assert "x-key" in result.detail
     assert SECRET not in result.detail
@@ -354,7 +354,7 @@ def test_a_header_value_that_http_does_not_allow_is_never_sent_and_never_quoted(
 
 def test_a_header_name_that_http_does_not_allow_is_never_sent(hostile, says, engine):
     result, server = exchange(hostile, engine, says(OK), headers={"bad name": "v"})
-    assert isinstance(result, Fault)
+    assert isinstance(result, NoReply)
     assert result.reason == "protocol"
     assert server.calls == []
 
@@ -378,7 +378,7 @@ def test_a_url_that_cannot_be_called_is_a_fault_with_words(engine, url):
         client = engine()
         result = await client.send(Call(url=url, headers={}, body=b""), 5.0)
         await client.close()
-        assert isinstance(result, Fault)
+        assert isinstance(result, NoReply)
         assert result.reason == "protocol"
         assert "http" in result.detail
 
@@ -519,12 +519,12 @@ def test_a_name_with_several_addresses_is_reached_at_the_one_that_answers(hostil
 
 
 @pytest.mark.parametrize("host", ["nobody.invalid", f"{'nobody' * 11}.invalid"])
-def test_a_name_that_cannot_be_looked_up_is_a_connect_fault(engine, host):
+def test_a_name_that_cannot_be_looked_up_is_a_failure_to_connect(engine, host):
     async def test() -> None:
         client = engine()
         result = await client.send(call(f"http://{host}"), 5.0)
         await client.close()
-        assert isinstance(result, Fault)
+        assert isinstance(result, NoReply)
         assert result.reason == "connect"
         assert result.detail
         assert "nobody" not in result.detail
@@ -542,7 +542,7 @@ def test_a_kept_connection_that_ends_after_it_took_a_call_is_a_fault_and_the_cal
             reply_of(await client.send(call(server.url), 5.0))
             result = await client.send(call(server.url), 5.0)
             await client.close()
-        assert isinstance(result, Fault)
+        assert isinstance(result, NoReply)
         assert result.reason == "network"
         assert len(server.calls) == 2
 
@@ -564,7 +564,7 @@ def test_a_kept_connection_that_ends_amid_a_call_is_a_fault_and_the_call_is_not_
             reply_of(await client.send(call(server.url), 5.0))
             result = await client.send(call(server.url), 5.0)
             await client.close()
-        assert isinstance(result, Fault)
+        assert isinstance(result, NoReply)
         assert result.reason == "network"
         assert len(server.calls) == 1
 
@@ -572,7 +572,7 @@ def test_a_kept_connection_that_ends_amid_a_call_is_a_fault_and_the_call_is_not_
 
 
 def test_no_call_arrives_twice_where_the_server_closes_at_the_moment_that_the_next_is_sent(hostile, engine):
-    """The race that no engine can win: a fault now and then, but never more calls at the server than were made."""
+    """The race that no engine can win: no reply now and then, but never more calls at the server than were made."""
 
     async def hasty(reader, writer) -> None:
         writer.write(OK)
@@ -585,7 +585,7 @@ def test_no_call_arrives_twice_where_the_server_closes_at_the_moment_that_the_ne
             await client.close()
         replies = sum(isinstance(result, Reply) for result in results)
         assert replies <= len(server.calls) <= len(results)
-        assert all(result.reason == "network" for result in results if isinstance(result, Fault))
+        assert all(result.reason == "network" for result in results if isinstance(result, NoReply))
 
     run(test())
 
@@ -637,7 +637,7 @@ def test_waiting_for_a_connection_counts_towards_the_deadline(hostile, says, eng
             client = engine(connections=1)
             results = await asyncio.gather(*(client.send(call(server.url), 0.3) for _ in range(2)))
             await client.close()
-        assert all(isinstance(result, Fault) and result.reason == "timeout" for result in results)
+        assert all(isinstance(result, NoReply) and result.reason == "timeout" for result in results)
 
     run(test())
 
@@ -704,19 +704,19 @@ def test_closing_the_client_ends_the_calls_in_flight_as_faults(hostile, says, en
             sending = asyncio.ensure_future(client.send(call(server.url), 1.0))
             await server.called.wait()
             await client.close()
-            assert isinstance(await sending, Fault)
+            assert isinstance(await sending, NoReply)
 
     run(test())
 
 
-def test_a_client_that_was_closed_answers_with_a_fault(hostile, says, engine):
+def test_a_client_that_was_closed_answers_that_no_reply_came(hostile, says, engine):
     async def test() -> None:
         async with hostile(says(OK)) as server:
             client = engine()
             await client.close()
             await client.close()
             result = await client.send(call(server.url), 5.0)
-        assert isinstance(result, Fault)
+        assert isinstance(result, NoReply)
         assert server.calls == []
 
     run(test())

@@ -9,7 +9,7 @@ import pytest
 
 from trackgate.clients.engine import Engine, Reading, unsendable
 from trackgate.clock import SystemClock
-from trackgate.model import Call, Fault, Reply
+from trackgate.model import Call, NoReply, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,8 +34,8 @@ class Stub(Engine):
             raise self._end
         await asyncio.Event().wait()
 
-    def explain(self, error: Exception) -> Fault:
-        return Fault("network", "explained")
+    def explain(self, error: Exception) -> NoReply:
+        return NoReply("network", "explained")
 
     async def release(self) -> None:
         pass
@@ -55,13 +55,13 @@ def whole(reading: Reading) -> None:
     reading.finish()
 
 
-def send(engine: Engine) -> Reply | Fault:
+def send(engine: Engine) -> Reply | NoReply:
     return asyncio.run(asyncio.wait_for(engine.send(CALL, 0.05), 10))
 
 
 def test_an_engine_that_hangs_cannot_hang_us():
     result = send(Stub(nothing))
-    assert isinstance(result, Fault)
+    assert isinstance(result, NoReply)
     assert result.reason == "timeout"
 
 
@@ -84,7 +84,7 @@ def test_an_engine_that_fails_after_the_head_has_given_a_reply():
 
 
 def test_a_failure_before_the_head_is_the_fault_that_the_engine_explains():
-    assert send(Stub(nothing, ConnectionResetError())) == Fault("network", "explained")
+    assert send(Stub(nothing, ConnectionResetError())) == NoReply("network", "explained")
 
 
 def test_what_is_no_failure_of_an_exchange_is_a_bug_and_comes_through():

@@ -10,13 +10,13 @@ import respx
 
 from trackgate.clients.httpx_engine import HttpxClient
 from trackgate.clock import SystemClock
-from trackgate.model import Call, Fault, Reply
+from trackgate.model import Call, NoReply, Reply
 
 CALL = Call(url="https://analytics.example/v1/track", headers={"authorization": "Token k"}, body=b'{"a": 1}')
 
 
-def send(call: Call) -> Reply | Fault:
-    async def once() -> Reply | Fault:
+def send(call: Call) -> Reply | NoReply:
+    async def once() -> Reply | NoReply:
         client = HttpxClient(SystemClock(), "1.2.3")
         try:
             return await client.send(call, 5.0)
@@ -40,16 +40,16 @@ def test_a_call_maps_to_a_request_and_a_response_to_a_reply():
 
 
 @respx.mock
-def test_a_mocked_failure_is_a_fault():
+def test_a_mocked_failure_is_no_reply():
     respx.post(CALL.url).mock(side_effect=httpx.ConnectError("no route"))
-    assert send(CALL) == Fault("connect", "no connection could be made")
+    assert send(CALL) == NoReply("connect", "no connection could be made")
 
 
 @respx.mock
-def test_a_mocked_timeout_is_a_fault():
+def test_a_mocked_timeout_is_no_reply():
     respx.post(CALL.url).mock(side_effect=httpx.ReadTimeout("slow"))
     result = send(CALL)
-    assert isinstance(result, Fault)
+    assert isinstance(result, NoReply)
     assert result.reason == "timeout"
 
 
@@ -58,4 +58,4 @@ def test_a_certificate_that_does_not_hold_is_a_fault_that_says_why():
     refused.verify_message = "self-signed certificate"
     failed = httpx.ConnectError("whatever")
     failed.__cause__ = refused
-    assert HttpxClient(SystemClock(), "1").explain(failed) == Fault("connect", "self-signed certificate")
+    assert HttpxClient(SystemClock(), "1").explain(failed) == NoReply("connect", "self-signed certificate")

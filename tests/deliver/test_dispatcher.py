@@ -22,7 +22,7 @@ from trackgate.deliver.send import KEPT_OF_A_REQUEST, Sender
 from trackgate.deliver.window import LIVE_WINDOW, WINDOW
 from trackgate.ingest.intake import lane_of
 from trackgate.metrics import Metrics
-from trackgate.model import Fault, Receipt, Reply
+from trackgate.model import NoReply, Receipt, Reply
 from trackgate.outbox import DestinationTally, Entry, Ledger, OutboxUnavailable, Selection, Standing
 from trackgate.outboxes.sqlite.limits import Limits
 from trackgate.outboxes.sqlite.outbox import SqliteOutbox
@@ -172,7 +172,7 @@ def test_order_is_kept_through_failures_at_random(tmp_path):
         await it.until(lambda: it.tally().delivered == 200)
         return it.upstream
 
-    upstream, _ = run(tmp_path, main, lambda _at, n, *_: OK if n % 3 else Fault("timeout"))
+    upstream, _ = run(tmp_path, main, lambda _at, n, *_: OK if n % 3 else NoReply("timeout"))
     taken = upstream.taken()
     assert len(set(taken)) == len(taken) == 200
     for user in range(5):
@@ -891,7 +891,7 @@ def test_a_pause_that_the_upstream_asked_for_outlives_a_restart(tmp_path):
     assert 58 < run(tmp_path, rest, always(OK))[0] < 63
 
 
-@pytest.mark.parametrize("answer", [status(500), Fault("timeout"), status(429)], ids=["500", "timeout", "429"])
+@pytest.mark.parametrize("answer", [status(500), NoReply("timeout"), status(429)], ids=["500", "timeout", "429"])
 def test_an_outage_makes_no_storm_while_it_lasts_nor_when_it_ends(tmp_path, answer):
     """A steady stream, a minute of failures, then all is well; eight slots of a second each are the steady rate."""
     begin, end, steady = 20, 80, 8

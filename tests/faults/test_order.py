@@ -9,7 +9,7 @@ import pytest
 
 from tests.faults.world import ANSWER_LOST, HOUR, OK, THERE, Rule, percentile, status, world
 from tests.simulated import simulate
-from trackgate.model import Fault, Reply
+from trackgate.model import NoReply, Reply
 
 ELSEWHERE = "elsewhere"
 
@@ -17,13 +17,13 @@ ELSEWHERE = "elsewhere"
 def troubled(seed) -> Rule:
     """An upstream that fails one call in four, in every way that is worth a retry."""
     dice = random.Random(seed)
-    failures: list[Reply | Fault] = [
+    failures: list[Reply | NoReply] = [
         status(500),
         status(503, **{"retry-after": "2"}),
         status(429),
-        Fault("network", "reset"),
-        Fault("connect", "refused"),
-        Fault("timeout"),
+        NoReply("network", "reset"),
+        NoReply("connect", "refused"),
+        NoReply("timeout"),
         ANSWER_LOST,
     ]
     return lambda _made: dice.choice(failures) if dice.random() < 0.25 else OK
@@ -64,7 +64,7 @@ def test_each_users_events_come_in_order_through_failures_restarts_and_crashes(p
     assert found.duplicates, "an answer was lost here and there, so that some must have come twice"
 
 
-POISONS: dict[str, Reply | Fault] = {"500": status(500), "400": status(400), "timeout": Fault("timeout")}
+POISONS: dict[str, Reply | NoReply] = {"500": status(500), "400": status(400), "timeout": NoReply("timeout")}
 
 
 @pytest.mark.parametrize("name", POISONS)

@@ -11,10 +11,10 @@ import pytest
 
 from tests.faults.world import DAY, HOUR, OK, THERE, percentile, status, world
 from tests.simulated import simulate
-from trackgate.model import Fault
+from trackgate.model import NoReply
 
 OUTAGE = 3 * DAY
-FAILURES = {"503": status(503), "refused": Fault("connect", "refused")}
+FAILURES = {"503": status(503), "refused": NoReply("connect", "refused")}
 
 
 def memory() -> float:

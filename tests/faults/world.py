@@ -23,7 +23,7 @@ from trackgate.deliver.send import Sender
 from trackgate.headers import EVENT_ID
 from trackgate.ingest.intake import lane_of
 from trackgate.metrics import Metrics
-from trackgate.model import Event, Fault, Reply
+from trackgate.model import Event, NoReply, Reply
 from trackgate.outbox import Dedupe, DestinationTally, Entry, Found, Standing
 from trackgate.retry import RetryPolicy
 from trackgate.units import Duration
@@ -42,7 +42,7 @@ TIMEOUT = 10.0
 """Seconds that a call may take, all told."""
 
 OK = Reply(status=200, body=b'{"success":true}')
-ANSWER_LOST = Fault("timeout", "stored, and then the connection hung")
+ANSWER_LOST = NoReply("timeout", "stored, and then the connection hung")
 """The upstream has the event, and we never hear of it."""
 
 AMPLE: dict[str, Any] = {"max_backlog": 2**40, "retention": 1000 * DAY, "dedupe_window": 1000 * DAY}
@@ -52,7 +52,7 @@ def status(number: int, **headers: str) -> Reply:
     return Reply(status=number, headers=headers)
 
 
-def always(answer: Reply | Fault) -> Rule:
+def always(answer: Reply | NoReply) -> Rule:
     return lambda _made: answer
 
 
@@ -66,7 +66,7 @@ class Made(Struct, frozen=True):
     key: str
 
 
-Rule = Callable[[Made], Reply | Fault]
+Rule = Callable[[Made], Reply | NoReply]
 """What an upstream answers to a call."""
 
 
@@ -100,7 +100,7 @@ class Upstream:
         """The busiest second's, of a span."""
         return max((n for second, n in self.per_second.items() if since <= second < until), default=0)
 
-    async def send(self, call: Call, deadline: float) -> Reply | Fault:
+    async def send(self, call: Call, deadline: float) -> Reply | NoReply:
         number = int(call.headers[EVENT_ID].removeprefix("event-"))
         at = self._time.monotonic()
         self.calls += 1
@@ -114,7 +114,7 @@ class Upstream:
             else:
                 self.turns[number] = self.calls
                 self.taken_at[number] = at
-        await asyncio.sleep(deadline if isinstance(answer, Fault) and answer.reason == "timeout" else self.takes)
+        await asyncio.sleep(deadline if isinstance(answer, NoReply) and answer.reason == "timeout" else self.takes)
         return answer
 
     async def close(self) -> None:

@@ -192,8 +192,8 @@ class Keeper:
         self._looking = False
         ledger = self.outbox.ledger()
         self._meter.note(ledger)
-        for told in self._watch.look(ledger):
-            self._log.warning(BACKLOG_EVENTS[type(told)], **asdict(told))
+        for change in self._watch.look(ledger):
+            self._log.warning(BACKLOG_EVENTS[type(change)], **asdict(change))
 
 
 async def start_sandbox(stack: AsyncExitStack, address: Address | None, clock: Clock) -> str | None:

@@ -17,7 +17,7 @@ from urllib.parse import quote, urlsplit
 
 from trackgate.clients.engine import CONNECTIONS, Engine, ExchangeError, Reading
 from trackgate.clients.pool import Origin, Pool
-from trackgate.model import Fault
+from trackgate.model import NoReply
 
 if TYPE_CHECKING:
     from trackgate.model import Call, Clock
@@ -48,16 +48,16 @@ class AsyncioClient(Engine):
         try:
             origin, path, host = _place(call.url)
         except UnicodeError:
-            raise ExchangeError(Fault("connect", "the host of the url is no name that can be looked up")) from None
+            raise ExchangeError(NoReply("connect", "the host of the url is no name that can be looked up")) from None
         fields = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
         length = f"content-length: {len(call.body)}\r\n" if call.body or call.method != "GET" else ""
         head = f"{call.method} {path} HTTP/1.1\r\nhost: {host}\r\n{fields}{length}\r\n"
         await self._pool.exchange(origin, head.encode("ascii") + call.body, reading)
 
-    def explain(self, error: Exception) -> Fault:
+    def explain(self, error: Exception) -> NoReply:
         if not isinstance(error, ExchangeError):
             raise error
-        return error.fault
+        return error.no_reply
 
     async def release(self) -> None:
         self._pool.close()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 import httptools
 
 from trackgate.clients.engine import ExchangeError, words_of
-from trackgate.model import Fault
+from trackgate.model import NoReply
 
 if TYPE_CHECKING:
     from trackgate.clients.engine import Reading
@@ -24,10 +24,10 @@ MAX_HEAD = 64 * 1024
 MOMENT = 0.05
 """Seconds after a reply in which the next call goes out without a look at whether the upstream hung up meanwhile."""
 
-NOT_HTTP = Fault("protocol", "what the upstream sent is not HTTP/1.1")
-TOO_LONG = Fault("protocol", f"the head of the reply is longer than the {MAX_HEAD} bytes that are read")
-HUNG_UP = Fault("network", "the upstream closed the connection without a reply")
-NOT_TAKEN = Fault("network", "the upstream accepted the call before it had the whole of it, and took no more")
+NOT_HTTP = NoReply("protocol", "what the upstream sent is not HTTP/1.1")
+TOO_LONG = NoReply("protocol", f"the head of the reply is longer than the {MAX_HEAD} bytes that are read")
+HUNG_UP = NoReply("network", "the upstream closed the connection without a reply")
+NOT_TAKEN = NoReply("network", "the upstream accepted the call before it had the whole of it, and took no more")
 
 
 class Connection(asyncio.Protocol):
@@ -147,7 +147,7 @@ class Connection(asyncio.Protocol):
             self._reading.finish()
             self._end()
         elif isinstance(exc, OSError):
-            self._end(ExchangeError(Fault("network", words_of(exc) or "the connection broke")))
+            self._end(ExchangeError(NoReply("network", words_of(exc) or "the connection broke")))
         else:
             self._end(ExchangeError(HUNG_UP))
 

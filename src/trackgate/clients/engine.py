@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from trackgate.client import MAX_REPLY
 from trackgate.deadlines import Deadlines
-from trackgate.model import Fault, Reply
+from trackgate.model import NoReply, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,11 +34,11 @@ _FRAMING = frozenset({"content-length", "transfer-encoding", "connection", "host
 
 
 class ExchangeError(Exception):
-    """An exchange failed. ``fault`` says how, in words that quote nothing of the call or of the reply."""
+    """An exchange failed. ``no_reply`` says how, in words that quote nothing of the call or of the reply."""
 
-    def __init__(self, fault: Fault) -> None:
-        super().__init__(fault.detail)
-        self.fault = fault
+    def __init__(self, no_reply: NoReply) -> None:
+        super().__init__(no_reply.detail)
+        self.no_reply = no_reply
 
 
 class Reading:
@@ -104,26 +104,26 @@ class Engine(ABC):
         # No compression is asked for and none is undone: a small reply cannot unfold into a large one.
         self._headers = {"user-agent": f"trackgate/{version}", "accept": "*/*", "accept-encoding": "identity"}
 
-    async def send(self, call: Call, deadline: float) -> Reply | Fault:
+    async def send(self, call: Call, deadline: float) -> Reply | NoReply:
         flaw = unsendable(call)
         if flaw is not None:
-            return Fault("protocol", flaw)
+            return NoReply("protocol", flaw)
         if self._closed:
-            return Fault("connect", "the client is closed")
+            return NoReply("connect", "the client is closed")
         reading = Reading(self._clock)
-        fault = Fault("protocol", "the engine gave neither a reply nor a reason")
+        no_reply = NoReply("protocol", "the engine gave neither a reply nor a reason")
         try:
             with self._deadlines.within(deadline):
                 async with self._slots:
                     await self.exchange(call, self._outgoing(call), reading)
         except TimeoutError:
-            fault = Fault("timeout", f"no reply within {deadline:g} s")
+            no_reply = NoReply("timeout", f"no reply within {deadline:g} s")
         except self.failures as error:
-            fault = self.explain(error)
+            no_reply = self.explain(error)
         reply = reading.reply()
         if reply is not None and reply.status < 200:
-            return Fault("protocol", "the upstream switched protocols without being asked")
-        return reply or fault
+            return NoReply("protocol", "the upstream switched protocols without being asked")
+        return reply or no_reply
 
     async def close(self) -> None:
         self._closed = True
@@ -140,7 +140,7 @@ class Engine(ABC):
         """Make the call once and put into ``reading`` what comes back, from the moment that the head is there."""
 
     @abstractmethod
-    def explain(self, error: Exception) -> Fault:
+    def explain(self, error: Exception) -> NoReply:
         """Put a failure into words that quote nothing of the call or of the reply."""
 
     @abstractmethod

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import httpx
 
 from trackgate.clients.engine import CONNECTIONS, IDLE, Engine, Reading, words_of
-from trackgate.model import Fault
+from trackgate.model import NoReply
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,20 +58,20 @@ class HttpxClient(Engine):
         finally:
             await response.aclose()
 
-    def explain(self, error: Exception) -> Fault:
+    def explain(self, error: Exception) -> NoReply:
         match error:
             case httpx.TimeoutException():
-                return Fault("timeout", "the engine ran out of time")
+                return NoReply("timeout", "the engine ran out of time")
             case httpx.ConnectError():
-                return Fault("connect", _cause(error) or "no connection could be made")
+                return NoReply("connect", _cause(error) or "no connection could be made")
             case httpx.RemoteProtocolError() if str(error).startswith("Server disconnected"):
-                return Fault("network", "the upstream closed the connection without a reply")
+                return NoReply("network", "the upstream closed the connection without a reply")
             case httpx.NetworkError() | OSError():
-                return Fault("network", _cause(error) or "the connection broke")
+                return NoReply("network", _cause(error) or "the connection broke")
             case httpx.RemoteProtocolError():
-                return Fault("protocol", "what the upstream sent is not HTTP/1.1")
+                return NoReply("protocol", "what the upstream sent is not HTTP/1.1")
             case _:
-                return Fault("protocol", "the engine would not send the call")
+                return NoReply("protocol", "the engine would not send the call")
 
     async def release(self) -> None:
         await self._client.aclose()

@@ -16,7 +16,7 @@ from msgspec import Struct
 from trackgate.clients.connection import Connection
 from trackgate.clients.engine import IDLE, ExchangeError, words_of
 from trackgate.clients.lookup import Lookup
-from trackgate.model import Fault
+from trackgate.model import NoReply
 
 if TYPE_CHECKING:
     from trackgate.clients.engine import Reading
@@ -81,10 +81,10 @@ class Pool:
             connection = await self._begin(origin, await start_connection(found, happy_eyeballs_delay=EYEBALLS))
         except (OSError, RuntimeError) as error:  # uvloop has its own ways to say that a socket cannot be connected
             said = words_of(error) if isinstance(error, OSError) else ""
-            raise ExchangeError(Fault("connect", said or "no connection could be made")) from None
+            raise ExchangeError(NoReply("connect", said or "no connection could be made")) from None
         if self._closed:
             connection.close()
-            raise ExchangeError(Fault("connect", "the client is closed"))
+            raise ExchangeError(NoReply("connect", "the client is closed"))
         return connection
 
     async def _begin(self, origin: Origin, reached: socket.socket) -> Connection:

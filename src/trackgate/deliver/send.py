@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from trackgate.headers import EVENT_ID, HOPS
 from trackgate.masking import masked
-from trackgate.model import Call, Delivered, Fault, Outcome, Reply, Retry, Unsupported
+from trackgate.model import Call, Delivered, NoReply, Outcome, Reply, Retry, Unsupported
 from trackgate.outbox import Attempt, Dead, Delivery
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class Sender:
     async def _make(self, call: Call) -> tuple[Outcome, Attempt]:
         at, start = self._clock.now(), self._clock.monotonic()
         answer = await self._client.send(call, self._timeout)
-        outcome = self._vendor.classify(answer) if isinstance(answer, Reply) else _of_fault(answer)
+        outcome = self._vendor.classify(answer) if isinstance(answer, Reply) else Retry(answer.reason)
         attempt = Attempt(
             at=at,
             duration=self._clock.monotonic() - start,
@@ -115,10 +115,6 @@ def _marked(call: Call, delivery: Delivery) -> Call:
     return replace(call, headers={**call.headers, **marks})
 
 
-def _of_fault(fault: Fault) -> Retry:
-    return Retry(fault.reason)
-
-
-def _excerpt(answer: Reply | Fault) -> str:
-    text = answer.detail if isinstance(answer, Fault) else answer.body[: KEPT_OF_A_REPLY * 4].decode(errors="replace")
+def _excerpt(answer: Reply | NoReply) -> str:
+    text = answer.detail if isinstance(answer, NoReply) else answer.body[: KEPT_OF_A_REPLY * 4].decode(errors="replace")
     return text[:KEPT_OF_A_REPLY]

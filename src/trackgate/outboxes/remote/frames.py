@@ -80,7 +80,7 @@ class Failure(Struct, frozen=True, array_like=True):
                 return OutboxUnavailable(self.words) if self.unavailable else OutboxError(self.words)
 
 
-class Told(Struct, array_like=True):
+class Message(Struct, array_like=True):
     """What a worker hears: answers by the numbers of its jobs, what it knows without asking, who is to be woken.
 
     ``known`` and ``ledger`` are ``None`` where they have not changed (or not for long enough) since they were told.
@@ -96,11 +96,11 @@ class Told(Struct, array_like=True):
     retried: frozenset[str] = frozenset()
 
 
-Asked = Append | Take | TakeLive | TakeHeld | Settle | GiveBack | NextDue | Stand | Reject | GiveUp
+Request = Append | Take | TakeLive | TakeHeld | Settle | GiveBack | NextDue | Stand | Reject | GiveUp
 """What a worker says."""
 
-asked = msgspec.msgpack.Decoder(list[Asked])
-told = msgspec.msgpack.Decoder(Told)
+decode_requests = msgspec.msgpack.Decoder(list[Request]).decode
+decode_message = msgspec.msgpack.Decoder(Message).decode
 
 _encoder = msgspec.msgpack.Encoder()
 
@@ -109,7 +109,7 @@ class GarbledError(Exception):
     """The bytes are no frame."""
 
 
-def frame(said: Told | Sequence[Any]) -> bytearray:
+def frame(said: Message | Sequence[Any]) -> bytearray:
     """A frame to send."""
     buffer = bytearray(HEAD)
     _encoder.encode_into(said, buffer, HEAD)

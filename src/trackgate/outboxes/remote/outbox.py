@@ -17,13 +17,22 @@ import msgspec
 from trackgate.outbox import Ledger, OutboxUnavailable
 from trackgate.outboxes.face import CLOSING, Face
 from trackgate.outboxes.jobs import Append
-from trackgate.outboxes.remote.frames import FULL, MOST_FRAME, Frames, GarbledError, GiveUp, Known, frame, told
+from trackgate.outboxes.remote.frames import (
+    FULL,
+    MOST_FRAME,
+    Frames,
+    GarbledError,
+    GiveUp,
+    Known,
+    decode_message,
+    frame,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from trackgate.outboxes.jobs import Job
-    from trackgate.outboxes.remote.frames import Told
+    from trackgate.outboxes.remote.frames import Message
 
 MOST_WAITING = 16 * 2**20
 """Bytes of new events whose callers may wait for the owner at a time."""
@@ -177,23 +186,23 @@ class RemoteOutbox(Face):
     def _counted(self) -> Ledger:
         return self._ledger
 
-    def _hear(self, told: Told) -> None:
-        if told.known is not None:
-            self._known = told.known
-        if told.ledger is not None:
-            self._ledger = told.ledger
+    def _hear(self, message: Message) -> None:
+        if message.known is not None:
+            self._known = message.known
+        if message.ledger is not None:
+            self._ledger = message.ledger
             if not self._welcome.done():
                 self._welcome.set_result(None)
-        for number, answer in chain(told.stored, told.handed, told.plain):
+        for number, answer in chain(message.stored, message.handed, message.plain):
             if waits := self._waiting_for(number):
                 waits.set_result(answer)
-        for number, failure in told.failed:
+        for number, failure in message.failed:
             if waits := self._waiting_for(number):
                 waits.set_exception(failure.error())
-        if told.owed:
-            self._wake(told.owed)
-        if told.retried:
-            self._wake_for_held(told.retried)
+        if message.owed:
+            self._wake(message.owed)
+        if message.retried:
+            self._wake_for_held(message.retried)
 
     def _waiting_for(self, number: int) -> asyncio.Future[Any] | None:
         promise = self._promises.pop(number, None)
@@ -214,7 +223,7 @@ class RemoteOutbox(Face):
 class _Connection(asyncio.Protocol):
     """The owner's process, as far as it is known here."""
 
-    def __init__(self, hear: Callable[[Told], None], lose: Callable[[], None], go_on: Callable[[], None]) -> None:
+    def __init__(self, hear: Callable[[Message], None], lose: Callable[[], None], go_on: Callable[[], None]) -> None:
         self._hear = hear
         self._lose = lose
         self._go_on = go_on
@@ -243,7 +252,7 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         try:
             for content in self._frames.feed(data):
-                self._hear(told.decode(content))
+                self._hear(decode_message(content))
         except (GarbledError, msgspec.DecodeError):
             self.abort()
 

@@ -11,19 +11,28 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from trackgate.outboxes.jobs import Append, Promise, Take, TakeHeld, TakeLive
-from trackgate.outboxes.remote.frames import FULL, Failure, Frames, GarbledError, GiveUp, Told, asked, frame
+from trackgate.outboxes.remote.frames import (
+    FULL,
+    Failure,
+    Frames,
+    GarbledError,
+    GiveUp,
+    Message,
+    decode_requests,
+    frame,
+)
 
 if TYPE_CHECKING:
     from trackgate.outbox import Ledger
     from trackgate.outboxes.jobs import Job
-    from trackgate.outboxes.remote.frames import Asked, Known
+    from trackgate.outboxes.remote.frames import Known, Request
     from trackgate.outboxes.remote.server import OutboxServer
 
 MOST_ASKED = 16_384
 """Jobs of a worker that are not answered yet; with more of them, no more are read from it."""
 
 PLACES: dict[type[Job], str] = {Append: "stored", Take: "handed", TakeLive: "handed", TakeHeld: "handed"}
-"""Where in ``Told`` the answer to a job stands, if not among the plain ones."""
+"""Where in ``Message`` the answer to a job stands, if not among the plain ones."""
 
 NOBODY = frozenset[str]()
 
@@ -34,7 +43,7 @@ class Peer(asyncio.Protocol):
     def __init__(self, server: OutboxServer) -> None:
         self._server = server
         self._frames = Frames()
-        self._told = Told()
+        self._message = Message()
         self._size = 0  # bytes of events in what it is to be told
         self._appends: dict[int, _Promise] = {}
         self._waiting = 0
@@ -54,7 +63,7 @@ class Peer(asyncio.Protocol):
             return
         try:
             for content in self._frames.feed(data):
-                for one in asked.decode(content):
+                for one in decode_requests(content):
                     self._take_in(one)
         except (GarbledError, msgspec.DecodeError) as error:
             self._garbled = str(error)
@@ -81,12 +90,12 @@ class Peer(asyncio.Protocol):
         self.lost = True
         self._transport.abort()
 
-    def tell(self, told: Told) -> None:
+    def tell(self, message: Message) -> None:
         """Have it hear something."""
         if self.lost:
             return
         try:
-            self._transport.write(frame(told))
+            self._transport.write(frame(message))
         except (TypeError, ValueError, OverflowError, msgspec.MsgspecError) as error:
             # A bug. Without this connection its callers hear that at once, and its successor is told anew.
             self._garbled = f"what it is to hear cannot be said: {error}"
@@ -100,21 +109,21 @@ class Peer(asyncio.Protocol):
         retried: frozenset[str] = NOBODY,
     ) -> None:
         """Have it hear the answers to its jobs, and these; all at once later, if it does not read just now."""
-        told = self._told
-        told.known = known or told.known
-        told.ledger = ledger or told.ledger
-        told.owed |= owed
-        told.retried |= retried
-        if self._writable and told != Told():
-            self._told, self._size = Told(), 0
-            self.tell(told)
+        message = self._message
+        message.known = known or message.known
+        message.ledger = ledger or message.ledger
+        message.owed |= owed
+        message.retried |= retried
+        if self._writable and message != Message():
+            self._message, self._size = Message(), 0
+            self.tell(message)
         self._weigh()
 
     def answered(self, number: int, place: str, answer: Any) -> None:
         """Note the answer to a job, for the next ``flush``."""
         self._waiting -= 1
         self._appends.pop(number, None)
-        getattr(self._told, place).append((number, answer))
+        getattr(self._message, place).append((number, answer))
         if place == "handed":
             self._size += sum(one.size for one in answer)
             if self._size > FULL:
@@ -122,7 +131,7 @@ class Peer(asyncio.Protocol):
 
     # --- what it says -------------------------------------------------------------------------------------------
 
-    def _take_in(self, one: Asked) -> None:
+    def _take_in(self, one: Request) -> None:
         if isinstance(one, GiveUp):
             for number in one.numbers:
                 self._give_up(number)

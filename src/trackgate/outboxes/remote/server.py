@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Self
 
 from trackgate.outbox import STORAGE_PAUSE, OutboxUnavailable
 from trackgate.outboxes.jobs import LetGo, Take, TakeHeld, TakeLive
-from trackgate.outboxes.remote.frames import Known, Told
+from trackgate.outboxes.remote.frames import Known, Message
 from trackgate.outboxes.remote.peer import Peer
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class OutboxServer:
     def welcome(self, peer: Peer) -> None:
         """Somebody has connected."""
         self._peers.add(peer)
-        peer.tell(Told(known=self._known, ledger=self._outbox.ledger()))
+        peer.tell(Message(known=self._known, ledger=self._outbox.ledger()))
 
     def submit(self, peer: Peer, job: Job) -> None:
         """Have a job done, unless it has to wait for the end of another peer."""

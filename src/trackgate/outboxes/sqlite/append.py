@@ -25,7 +25,7 @@ FULL = "the backlog had reached `backlog.max`"
 
 NOBODY: frozenset[str] = frozenset()
 
-Refusal = Callable[[int], OutboxFull | None]
+WhyFull = Callable[[int], OutboxFull | None]
 """Given the backlog in bytes: why nothing more is taken, or ``None``."""
 
 
@@ -33,7 +33,7 @@ def append(
     database: Database,
     books: Books,
     jobs: Sequence[Append],
-    refusal: Refusal,
+    why_full: WhyFull,
     now: int,
     seen_since: int,
     *,
@@ -45,7 +45,7 @@ def append(
         database: inside a transaction.
         books: change with it.
         jobs: in the order of their arrival.
-        refusal: asked before each job, unless there is room for all of them.
+        why_full: asked before each job, unless there is room for all of them.
         now: microseconds.
         seen_since: microseconds; a caller's key from before is forgotten.
         anew: whether some of the events may be stored already, by their ids, which is dear to look up.
@@ -55,15 +55,15 @@ def append(
 
     """
     rows = [row for job in jobs for row in job.rows]
-    batch = _Batch(database, books, rows, _Known(database, rows, seen_since, stored=anew))
+    batch = _Batch(database, books, rows, _Repeats(database, rows, seen_since, stored=anew))
     size = sum(job.size for job in jobs)
-    roomy = refusal(books.backlog() + size) is None and not books.nearly_full(size)
+    roomy = why_full(books.backlog() + size) is None and not books.nearly_full(size)
     answers: list[list[Appended] | OutboxFull] = []
     for job in jobs:
         if roomy:
             answers.append([batch.add(row, NOBODY) for row in job.rows])
             continue
-        full = refusal(books.backlog()) or _full_for(books, job)
+        full = why_full(books.backlog()) or _full_for(books, job)
         answers.append([_add_counted(batch, books, row) for row in job.rows] if full is None else full)
     batch.tally()
     batch.store(now)
@@ -97,10 +97,10 @@ class _Sum(Struct):
 class _Batch:
     """The events of one transaction, on their way. What is added is counted by ``tally``."""
 
-    def __init__(self, database: Database, books: Books, rows: Sequence[Row], known: _Known) -> None:
+    def __init__(self, database: Database, books: Books, rows: Sequence[Row], repeats: _Repeats) -> None:
         self._database = database
         self._books = books
-        self._known = known
+        self._repeats = repeats
         self._seq = books.last_seq
         self._offset = books.log_bytes
         self._events: list[tuple[object, ...]] = []
@@ -111,7 +111,7 @@ class _Batch:
 
     def add(self, row: Row, shed: frozenset[str]) -> Appended:
         """Number one event, unless it is a repeat; at those it is shed by, it is dead at once."""
-        first, conflict = self._known.meet(row)
+        first, conflict = self._repeats.meet(row)
         if first is not None:
             self._books.count("source", row.source, "duplicate")
             return Appended(first, duplicate=True)
@@ -177,7 +177,7 @@ class _Batch:
             database.run("bury", rows=[(*shed, SHED, FULL, None, None) for shed in self._shed], at=now)
 
 
-class _Known:
+class _Repeats:
     """What tells a repeat: the ids of events, and what the callers' keys stand for (digest -> event id)."""
 
     def __init__(self, database: Database, rows: Sequence[Row], since: int, *, stored: bool) -> None:

@@ -24,7 +24,7 @@ from trackgate.outboxes.jobs import (
     TakeHeld,
     TakeLive,
 )
-from trackgate.outboxes.sqlite.append import Refusal, append
+from trackgate.outboxes.sqlite.append import WhyFull, append
 from trackgate.outboxes.sqlite.operate import operate
 from trackgate.outboxes.sqlite.settle import let_go, settle
 from trackgate.outboxes.sqlite.take import hand_out
@@ -46,7 +46,7 @@ class Terms(Struct, frozen=True):
     hand: int
     now: int
     seen_since: int
-    refusal: Refusal
+    why_full: WhyFull
     anew: bool
 
 
@@ -71,7 +71,7 @@ def write(database: Database, books: Books, jobs: Sequence[Job], terms: Terms) -
                 others.append(job)
     answers: list[tuple[Job, Any]] = [(job, None) for job in returns]
     if appends:
-        stored = append(database, books, appends, terms.refusal, terms.now, terms.seen_since, anew=terms.anew)
+        stored = append(database, books, appends, terms.why_full, terms.now, terms.seen_since, anew=terms.anew)
         answers += zip(appends, stored, strict=True)
     if returns:
         settle(database, books, returns, terms.now)
