@@ -76,11 +76,9 @@ class Gateway:
             web = station.server(stack, operators, looking(keeper.ready, keeper.exposition))
             serving = asyncio.create_task(web.serve(sockets=[listener]))
             damage = begin(stack, keeper.outbox.until_damaged())
-            keeper.workers.begin(0)
-            keeper.phase = "ready"
-            address = str(address_of(listener))
-            self._log.info("gateway.started", listen=address, sandbox=sandbox_at, data=str(keeper.directory), workers=1)
-            announce(address, sandbox_at)
+            listen = str(address_of(listener))
+            self._start(keeper, listen, sandbox_at)
+            announce(listen, sandbox_at)
             ended = await until_one_ends(signalled, [serving, damage, *delivering])
             keeper.phase = "draining"
             self._log.info("gateway.draining", grace=server.grace)
@@ -89,3 +87,8 @@ class Gateway:
         self._log.info("gateway.stopped")
         if ended:
             raise PartEnded from ended[0].exception()
+
+    def _start(self, keeper: Keeper, listen: str, sandbox_at: str | None) -> None:
+        keeper.workers.begin(0)
+        keeper.phase = "ready"
+        self._log.info("gateway.started", listen=listen, sandbox=sandbox_at, data=str(keeper.directory), workers=1)

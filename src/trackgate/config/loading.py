@@ -49,14 +49,10 @@ def load(
         The configuration, or ``None`` where any fault is an error; and every fault, in the order of the lines.
 
     """
-    try:
-        text = path.read_bytes().decode().replace("\r\n", "\n")
-        document = tomllib.loads(text)
-    except OSError as error:
-        words = f"cannot be read ({error.strerror}): write one, or name another with --config"
-        return None, (Fault("error", str(path), None, "", words),)
-    except (ValueError, RecursionError) as error:
-        return None, (_not_toml(path, error),)
+    parsed = _parsed(path)
+    if isinstance(parsed, Fault):
+        return None, (parsed,)
+    text, document = parsed
     faults = Faults(str(path), locate(text), name_routes(_list(document.get("routes"))))
     scope = Scope(faults, environ)
     for key in document.keys() - TABLES:
@@ -81,6 +77,18 @@ def load(
         path=path,
     )
     return config, found
+
+
+def _parsed(path: Path) -> tuple[str, dict[str, Any]] | Fault:
+    """The text of the file and what it says, or why it cannot be read."""
+    try:
+        text = path.read_bytes().decode().replace("\r\n", "\n")
+        return text, tomllib.loads(text)
+    except OSError as error:
+        words = f"cannot be read ({error.strerror}): write one, or name another with --config"
+        return Fault("error", str(path), None, "", words)
+    except (ValueError, RecursionError) as error:
+        return _not_toml(path, error)
 
 
 def _not_toml(path: Path, error: Exception) -> Fault:
