@@ -101,6 +101,21 @@ def test_nothing_is_told_before_it_is_recorded(tmp_path):
     assert [line["event"] for line in logs] == ["the.commit", "delivery.attempted"]
 
 
+def test_how_a_destination_stands_is_remembered_though_telling_of_its_deliveries_stumbles(tmp_path):
+    async def main(it):
+        async def stumbles(_recorded):
+            raise RuntimeError("a bug")
+
+        it.dispatcher._settler._settled = stumbles
+        await it.put("u")
+        await asyncio.sleep(1)
+        return it.tally().standing.state
+
+    state, logs = run(tmp_path, main, always(status(401)))
+    assert state == "parked"
+    assert [line["event"] for line in logs] == ["destination.parked", "settle.stumbled"]
+
+
 def test_one_that_failed_holds_its_followers_though_others_are_recorded_with_it(tmp_path):
     async def main(it):
         stalling = Stalling(it.dispatcher._settler)
