@@ -111,6 +111,8 @@ async def _obey(words: asyncio.Queue[str], parent: Parent, keeper: Keeper, closi
                 keeper.workers.begin(int(number))
             case child.ENDED:
                 keeper.workers.end(int(number))
+            case _:
+                pass  # nothing else is said to the owner
 
 
 async def _nobody(_scope: Any, _receive: Any, _send: Any) -> None:
