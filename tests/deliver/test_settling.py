@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
-from tests.deliver.test_dispatcher import HOUR, OK, always, numbered, run, status
+import pytest
+
+from tests.deliver.test_dispatcher import DAY, HOUR, OK, always, numbered, run, status
 from tests.faults import world
 from tests.simulated import simulate
 from trackgate.deliver.dispatcher import CARRIED
-from trackgate.outbox import Done, Held
+from trackgate.outbox import Done, Held, OutboxUnavailable
 
 CONCURRENCY = 4
 BOUND = CARRIED * CONCURRENCY
@@ -34,6 +36,103 @@ class Stalling:
         await self.go.wait()
         await self._inner.settle(settlements)
         self._busy = False
+
+
+class Forgetful:
+    """An outbox that does not record how a destination stands before ``mended``; what it was asked to."""
+
+    def __init__(self, its, error):
+        self._inner = its.outbox
+        self._error = error
+        self.mended = False
+        self.asked = []
+        its.dispatcher._outbox = its.dispatcher._settler._outbox = self
+
+    def __getattr__(self, name):
+        return getattr(self._inner, name)
+
+    async def stand(self, name, standing):
+        self.asked.append(standing.state)
+        if not self.mended:
+            raise self._error
+        await self._inner.stand(name, standing)
+
+
+@pytest.mark.parametrize("error", [OutboxUnavailable("no"), RuntimeError("a bug")])
+def test_a_standing_that_was_not_recorded_is_recorded_once_the_outbox_can(tmp_path, error):
+    """Though nothing changes any more; asked for once a second, no faster."""
+
+    async def main(it):
+        forgetful = Forgetful(it, error)
+        await it.put("u")
+        await asyncio.sleep(HOUR)
+        assert it.tally().standing.state == "up"
+        assert 3000 < len(forgetful.asked) < HOUR + 2
+        forgetful.mended = True
+        await it.until(lambda: it.tally().standing.state == "parked", most=3)
+        asked = len(forgetful.asked)
+        await asyncio.sleep(60)
+        return len(forgetful.asked) - asked
+
+    assert run(tmp_path, main, always(status(401)), probe=DAY)[0] == 0, "what is recorded is not recorded again"
+
+
+def test_while_a_standing_cannot_be_recorded_settlements_are_and_the_newest_is_recorded_then(tmp_path):
+    async def main(it):
+        forgetful = Forgetful(it, OutboxUnavailable("no"))
+        await it.put("u")
+        await it.until(lambda: len(it.upstream.calls) == 1)
+        await it.until(lambda: it.tally().delivered == 1)
+        await it.put("v")
+        await it.until(lambda: it.tally().delivered == 2)
+        states = set(forgetful.asked)
+        await it.put("w")
+        await it.until(lambda: len(it.upstream.calls) == 4)
+        forgetful.asked.clear()
+        forgetful.mended = True
+        await it.until(lambda: it.tally().standing.state == "parked", most=3)
+        return states, forgetful.asked
+
+    answers = [status(401), OK, OK, status(402)]
+    (before, after), _ = run(tmp_path, main, lambda _at, n, *_: answers[min(n, 3)], probe=10.0)
+    assert before == {"parked", "up"}
+    assert set(after) == {"parked"}
+
+
+def test_a_standing_that_cannot_be_recorded_holds_a_stop_up_no_longer_than_the_grace(tmp_path):
+    async def main(it):
+        forgetful = Forgetful(it, OutboxUnavailable("no"))
+        await it.put("u")
+        await it.until(lambda: len(it.upstream.calls) == 1)
+        before = it.clock.monotonic()
+        await it.dispatcher.stop(30.0)
+        stopped, asked = it.clock.monotonic(), len(forgetful.asked)
+        await asyncio.sleep(60)
+        return stopped - before, len(forgetful.asked) - asked
+
+    took, later = run(tmp_path, main, always(status(401)))[0]
+    assert took < 31
+    assert later == 0, "a stopped dispatcher asks for nothing"
+
+
+def test_a_standing_that_changes_while_it_is_recorded_is_recorded_as_it_is_then(tmp_path):
+    async def main(it):
+        class Slow:
+            def __getattr__(self, name):
+                return getattr(it.outbox, name)
+
+            async def stand(self, name, standing):
+                await asyncio.sleep(5)
+                await it.outbox.stand(name, standing)
+
+        it.dispatcher._settler._outbox = Slow()
+        await it.put("u")
+        await it.until(lambda: it.tally().delivered == 1)
+        assert it.tally().standing.state == "up", "that it was parked is not recorded yet"
+        await asyncio.sleep(60)
+        return it.tally().standing.state
+
+    assert run(tmp_path, main, lambda _at, n, *_: OK if n else status(401), probe=1.0)[0] == "up"
 
 
 def test_while_a_commit_stalls_calls_go_on_up_to_a_bound_and_no_further(tmp_path):

@@ -1,21 +1,22 @@
 """Records what became of one destination's deliveries, and tells it once it is recorded.
 
 One request to the outbox at a time: whatever is judged while that is under way goes with the next, in the order of the
-judgements. So the busier a destination is, the more settlements share a commit, and no call waits for one.
+judgements. So the busier a destination is, the more settlements share a commit, and no call waits for one. A standing
+is recorded beside them: where that fails, they go on.
 """
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import Struct
 
 from trackgate.outbox import STORAGE_PAUSE, Dead, Held, OutboxError, Settlement, Standing
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Sequence
 
     from structlog.typing import FilteringBoundLogger
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from trackgate.outbox import Outbox
 
 STOPPED = {"down": "went_down", "parked": "parked"}
+
+Result = TypeVar("Result")
 
 
 class Judged(Struct, frozen=True, kw_only=True):
@@ -69,28 +72,55 @@ class Settler:
         self._settled = settled
         self._judged: list[Judged] = []
         self._task: asyncio.Task[None] | None = None
+        self._standing = Standing()  # the newest, recorded once ``_remembering`` is done
+        self._remembering: asyncio.Task[None] | None = None
 
     def add(self, judged: Judged) -> None:
         """Have it recorded, with the next that are."""
+        if judged.stands is not None:
+            self.remember(judged.stands)
         self._judged.append(judged)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run())
 
     async def settle(self, settlements: Sequence[Settlement]) -> None:
         """Record them, however long the outbox takes: what happened upstream cannot be taken back."""
-        while True:
-            try:
-                return await self._outbox.settle(settlements)
-            except OutboxError:
-                await self._clock.sleep(STORAGE_PAUSE)
-            except Exception:  # noqa: BLE001 - what is not settled would be in nobody's hand until the next start
-                self._log.exception("settle.stumbled")
-                await self._clock.sleep(STORAGE_PAUSE)
+        await self._insist(lambda: self._outbox.settle(settlements))
+
+    def remember(self, standing: Standing) -> None:
+        """Have it recorded how the destination stands; what was not recorded by then need not be any more."""
+        self._standing = standing
+        if self._remembering is None or self._remembering.done():
+            self._remembering = asyncio.create_task(self._remember())
+
+    async def remembered(self) -> None:
+        """Wait until the standing is recorded."""
+        if self._remembering is not None:
+            await asyncio.wait([self._remembering])
 
     async def idle(self) -> None:
         """Wait until everything that was added is recorded and told. Cancelled, it gives the rest up."""
-        if self._task is not None:
-            await self._task
+        await asyncio.gather(*(each for each in (self._task, self._remembering) if each is not None))
+
+    async def _insist(self, record: Callable[[], Awaitable[Result]]) -> Result:
+        while True:
+            try:
+                return await record()
+            except OutboxError:
+                await self._clock.sleep(STORAGE_PAUSE)
+            except Exception:  # noqa: BLE001 - what is not recorded would be in nobody's hand until the next start
+                self._log.exception("settle.stumbled")
+                await self._clock.sleep(STORAGE_PAUSE)
+
+    async def _remember(self) -> None:
+        recorded = None
+        while recorded is not self._standing:
+            recorded = await self._insist(self._stand)
+
+    async def _stand(self) -> Standing:
+        standing = self._standing
+        await self._outbox.stand(self._name, standing)
+        return standing
 
     async def _run(self) -> None:
         while self._judged:
@@ -102,23 +132,19 @@ class Settler:
                 self._log.exception("settle.stumbled")
 
     async def _recorded(self, judged: Sequence[Judged]) -> None:
-        """Tell them; how the destination stands is remembered, whatever comes of that."""
+        """Tell them; each change in how the destination stands is told, whatever comes of that."""
         try:
             await self._settled(judged)
             for one in judged:
                 self._tell(one)
         finally:
-            await self._stand(judged)
+            self._tell_changes(judged)
 
-    async def _stand(self, judged: Sequence[Judged]) -> None:
-        """Tell each change in how the destination stands, and remember the last."""
-        changes = [(one.stood, one.stands) for one in judged if one.stands is not None]
-        for before, after in changes:
-            if (after.state, after.reason) != (before.state, before.reason):
+    def _tell_changes(self, judged: Sequence[Judged]) -> None:
+        for one in judged:
+            before, after = one.stood, one.stands
+            if after is not None and (after.state, after.reason) != (before.state, before.reason):
                 self._tell_change(before, after)
-        if changes:
-            with suppress(OutboxError):
-                await self._outbox.stand(self._name, changes[-1][1])
 
     def _tell_change(self, before: Standing, after: Standing) -> None:
         if after.state == "up":
