@@ -257,3 +257,48 @@ def test_a_403_counts_against_an_event_only_while_others_pass():
     assert isinstance(first.fate, Held)
     assert isinstance(probe.fate, Held)
     assert (first.fate.parks, probe.fate.parks) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("parks", "state", "others_pass", "fate", "stands"),
+    [
+        (0, "up", False, (Held, 1, 0), "parked"),
+        (0, "up", True, (Held, 1, 0), "parked"),
+        (1, "up", False, (Held, 2, 0), "parked"),
+        (1, "up", True, (Held, 2, 30), "up"),
+        (2, "up", False, (Dead, None, None), "up"),
+        (2, "up", True, (Dead, None, None), "up"),
+        (1, "parked", False, (Held, 1, 0), "parked"),
+        (2, "parked", True, (Held, 2, 0), "parked"),
+        (2, "down", True, (Held, 2, 0), "parked"),
+    ],
+)
+def test_of_a_403_the_destination_is_suspected_first_and_then_the_event(parks, state, others_pass, fate, stands):
+    stood = health(standing=Standing(state=state), others_pass=others_pass)
+    verdict = judge(Park("status_403"), delivery(1, parks=parks), stood, POLICY, moment(50))
+    kind, counted, wait = fate
+    assert type(verdict.fate) is kind
+    if isinstance(verdict.fate, Held):
+        assert (verdict.fate.parks, verdict.fate.due) == (counted, NOON + timedelta(seconds=50 + wait))
+    assert verdict.health.standing.state == stands
+    assert not verdict.health.others_pass, "what passed before speaks against no other event"
+
+
+def test_what_was_in_flight_when_a_403_parked_speaks_against_no_event():
+    """It may have been taken before the key was withdrawn."""
+    parked = after([Park("status_403")]).health
+    late = judge(Delivered(), delivery(2), parked, POLICY, moment(1.5)).health
+    assert (late.up, late.others_pass) == (True, False)
+    probe = judge(Delivered(), delivery(2), parked, POLICY, moment(parked.probe_at)).health
+    assert (probe.up, probe.others_pass) == (True, True)
+
+
+def test_many_that_were_forbidden_once_do_not_die_of_one_pass():
+    """A key that was withdrawn for good, and nothing waits but events that it had turned away before."""
+    state = health(others_pass=True)
+    fates = []
+    for number in range(5):
+        verdict = judge(Park("status_403"), delivery(number, parks=1), state, POLICY, moment(number))
+        state = verdict.health
+        fates.append(type(verdict.fate))
+    assert (fates, state.standing.state) == ([Held] * 5, "parked")

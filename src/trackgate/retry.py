@@ -8,6 +8,8 @@ How a destination stands:
     up ──(401, 402, 403, 3xx, or a run of refusals)────> parked  one probe every `retry.probe`
     down, parked ──(a probe gets through)──────────────> up      with few calls in flight at first
 
+Of a 403 the destination is suspected first, and where others pass then, the event alone (``_forbidden``).
+
 Nothing ages while a destination is down or parked, and no event that waits there spends an attempt but the one that
 probes.
 """
@@ -78,6 +80,8 @@ class Health(Struct, frozen=True, kw_only=True):
     """``standing.paused_until``, by the monotonic clock."""
     passed_at: float = -1.0
     """``up_seconds`` at the last success."""
+    others_pass: bool = False
+    """Whether a call got through since an event was forbidden last, by a probe or while everything flowed."""
 
     @property
     def up(self) -> bool:
@@ -149,13 +153,10 @@ def judge(outcome: Outcome, delivery: Delivery, health: Health, policy: RetryPol
             return Verdict(Done(), _passed(health, now))
         case Retry():
             return _retry(outcome, delivery, health, policy, now)
+        case Park() if outcome.reason == FORBIDDEN:
+            return _forbidden(delivery, health, policy, now)
         case Park(reason=reason):
-            own = health.up and reason == FORBIDDEN
-            if own and delivery.parks >= PARKS:
-                return Verdict(
-                    Dead(reason, "others pass at this destination, this event keeps being turned away"), health
-                )
-            return _park(reason, replace(delivery, parks=delivery.parks + own), health, policy, now)
+            return _park(reason, delivery, health, policy, now)
         case Refuse(reason=reason):
             return _refuse(reason, delivery, health, policy, now)
         case _:
@@ -170,6 +171,7 @@ def _passed(health: Health, now: Moment) -> Health:
         refusals=0,
         probes=0,
         passed_at=health.standing.up_seconds,
+        others_pass=health.others_pass or health.up or now.monotonic >= health.probe_at,
     )
 
 
@@ -233,6 +235,25 @@ def _own_fault(delivery: Delivery, health: Health, policy: RetryPolicy) -> bool:
     """
     passed_ago = health.standing.up_seconds - health.passed_at
     return delivery.since is not None and health.passed_at > delivery.since and passed_ago <= policy.probe
+
+
+def _forbidden(delivery: Delivery, health: Health, policy: RetryPolicy, now: Moment) -> Verdict:
+    """A 403 parks the destination, unless others passed since the same event was forbidden before.
+
+    Then the event waits alone, for as long as for a probe, and dies the next time. What passed speaks against one
+    event only, the first that is forbidden after it: where the key is withdrawn, the next 403 parks.
+    """
+    after = replace(health, others_pass=False)
+    if not health.up:
+        return _park(FORBIDDEN, delivery, after, policy, now)
+    if delivery.parks >= PARKS:
+        return Verdict(Dead(FORBIDDEN, "others pass at this destination, this event keeps being turned away"), after)
+    counted = replace(delivery, parks=delivery.parks + 1)
+    if not (delivery.parks and health.others_pass):
+        return _park(FORBIDDEN, counted, after, policy, now)
+    due = now.wall + timedelta(seconds=min(policy.probe, policy.max_delay))
+    held = Held.as_it_was(counted, due=due, reason=FORBIDDEN)
+    return Verdict(replace(held, attempts=delivery.attempts + 1), after)
 
 
 def _park(reason: str, delivery: Delivery, health: Health, policy: RetryPolicy, now: Moment) -> Verdict:

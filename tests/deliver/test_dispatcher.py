@@ -259,6 +259,30 @@ def test_a_403_for_one_user_alone_ends_dead_and_the_others_flow(tmp_path):
     assert [line["reason"] for line in logs if line["event"] == "delivery.died"] == ["status_403"]
 
 
+@pytest.mark.parametrize("others", [1, 3])
+@pytest.mark.parametrize("slow", ["bad", "others"])
+def test_a_403_for_one_user_alone_leaves_no_working_destination_parked_in_the_silence_after(tmp_path, slow, others):
+    """Whether the others' answers come just before its own or just after: nobody else is left to say that they pass."""
+
+    async def main(it):
+        send = it.upstream.send
+
+        async def sending(call, deadline):
+            is_bad = b'"bad"' in call.body
+            it.upstream.takes = 0.1 if is_bad == (slow == "bad") else 0.01
+            return await send(call, deadline)
+
+        it.upstream.send = sending
+        await it.put("bad")
+        await it.until(lambda: it.tally().standing.state == "parked")
+        await it.put(*[f"u{n}" for n in range(others)])
+        await it.until(lambda: it.tally().waiting == 0, most=600)
+        return it.tally()
+
+    tally, _ = run(tmp_path, main, lambda _at, _n, user, _name: status(403) if user == "bad" else OK)
+    assert (tally.delivered, tally.dead, tally.standing.state) == (others, 1, "up")
+
+
 def autopsied(tmp_path):
     """Everything that is known of the first event, which died."""
     with SqliteReader(tmp_path / "data") as reader:
