@@ -22,6 +22,7 @@ from trackgate.retry import (
     aged,
     at_start,
     delay,
+    hurried,
     judge,
 )
 from trackgate.units import Duration
@@ -64,10 +65,27 @@ def test_a_retry_is_held_with_its_attempt_counted():
     assert fate.due == NOON + timedelta(seconds=2)
 
 
-def test_retry_after_is_a_floor_and_pauses_the_whole_destination():
+def test_retry_after_is_a_floor_because_it_pauses_the_whole_destination():
+    """The event itself is due as after any failure: once the pause is ended, by time or by an operator, it goes."""
     verdict = after([Retry("status_429", after=90.0)])
-    assert verdict.fate.due == NOON + timedelta(seconds=91)
     assert verdict.health.paused_until == 91.0
+    assert verdict.fate.due == NOON + timedelta(seconds=2)
+
+
+@pytest.mark.parametrize("outcome", [Delivered(), Retry("timeout"), Park("status_401"), Refuse("status_400")])
+@pytest.mark.parametrize(("at", "remembered"), [(90.9, True), (91.0, False)])
+def test_a_pause_that_is_over_is_forgotten_with_the_next_outcome(outcome, at, remembered):
+    paused = after([Retry("status_429", after=90.0)]).health
+    standing = judge(outcome, delivery(2), paused, POLICY, moment(at)).health.standing
+    assert (standing.paused_at is not None, standing.paused_until is not None) == (remembered, remembered)
+
+
+@pytest.mark.parametrize("state", ["up", "down", "parked"])
+def test_what_an_operator_hurries_waits_for_nothing_and_stands_as_it_stood(state):
+    paused = after([Retry("status_429", after=90.0)], health(standing=Standing(state=state))).health
+    hurrying = hurried(paused, moment(5))
+    assert (hurrying.paused_until, hurrying.probe_at) == (0.0, 5)
+    assert hurrying.standing == replace(paused.standing, paused_at=None, paused_until=None)
 
 
 YEAR = 366 * 86_400

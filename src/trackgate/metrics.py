@@ -151,6 +151,15 @@ class Metrics:
             age = 0.0 if tally.oldest is None else max((now - tally.oldest).total_seconds(), 0.0)
             oldest.add_metric([name], age)
         yield oldest
+        paused = GaugeMetricFamily(
+            "trackgate_destination_paused_until_timestamp_seconds",
+            "Unix time before which nothing is sent, because the upstream asked us to wait (Retry-After); 0: no pause.",
+            labels=["destination"],
+        )
+        for name, tally in ledger.destinations.items():
+            end = tally.standing.pause_end(now)
+            paused.add_metric([name], 0.0 if end is None else end.timestamp())
+        yield paused
 
     def _flying(self) -> Metric:
         flying = GaugeMetricFamily("trackgate_in_flight", "Calls under way.", labels=["destination"])

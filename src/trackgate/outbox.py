@@ -217,6 +217,16 @@ class Standing(Struct, frozen=True, kw_only=True):
     paused_until: datetime | None = None
     """Wall-clock times from when to when the upstream asked us to wait (Retry-After)."""
 
+    def pause_end(self, now: datetime) -> datetime | None:
+        """Until when nothing is sent because the upstream asked us to wait; ``None``: there is no pause, or it is over.
+
+        One that began later than it is now (the wall clock was set back) begins again.
+        """
+        if self.paused_at is None or self.paused_until is None:
+            return None
+        end = now + (self.paused_until - max(self.paused_at, now))
+        return end if end > now else None
+
 
 NO_SOURCE = "(none)"
 """What people read where a call came to no source, whose name is empty in the counts."""

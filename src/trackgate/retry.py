@@ -115,13 +115,10 @@ class Verdict(Struct, frozen=True):
 def at_start(standing: Standing, limit: int, now: Moment) -> Health:
     """A destination that stood so when we last knew.
 
-    A pause that the upstream asked for goes on; one that began later than it is now (the wall clock was set back)
-    begins again.
+    A pause that the upstream asked for goes on.
     """
-    left = 0.0
-    if standing.paused_at is not None and standing.paused_until is not None:
-        left = (standing.paused_until - max(standing.paused_at, now.wall)).total_seconds()
-    paused_until = now.monotonic + left if left > 0 else 0.0
+    end = standing.pause_end(now.wall)
+    paused_until = 0.0 if end is None else now.monotonic + (end - now.wall).total_seconds()
     return Health(
         standing=standing,
         limit=limit,
@@ -145,9 +142,15 @@ def aged(health: Health, now: Moment) -> Health:
     return replace(health, standing=standing, as_of=now.monotonic)
 
 
+def hurried(health: Health, now: Moment) -> Health:
+    """The same destination, to be tried at once: whatever its upstream asked us to wait, and when a probe was due."""
+    standing = replace(health.standing, paused_at=None, paused_until=None)
+    return replace(health, standing=standing, paused_until=0.0, probe_at=now.monotonic)
+
+
 def judge(outcome: Outcome, delivery: Delivery, health: Health, policy: RetryPolicy, now: Moment) -> Verdict:
     """What an outcome means for the delivery and for the destination."""
-    health = aged(health, now)
+    health = _unpaused(aged(health, now), now)
     match outcome:
         case Delivered():
             return Verdict(Done(), _passed(health, now))
@@ -181,7 +184,7 @@ def _retry(outcome: Retry, delivery: Delivery, health: Health, policy: RetryPoli
         return Verdict(_waiting(outcome.reason, delivery, now), after)
     since = health.standing.up_seconds if delivery.since is None else delivery.since
     age = health.standing.up_seconds - since
-    wait = max(delay(delivery.attempts + 1, policy, now.dice), outcome.after or 0.0)
+    wait = delay(delivery.attempts + 1, policy, now.dice)  # what the upstream asked for is the destination's pause
     others_pass = health.passed_at > since
     held = replace(
         Held.as_it_was(delivery, due=now.wall + timedelta(seconds=wait), reason=outcome.reason),
@@ -226,6 +229,13 @@ def _paused(health: Health, seconds: float, now: Moment) -> Health:
     if end != standing.paused_until:
         standing = replace(standing, paused_at=now.wall, paused_until=end)
     return replace(health, paused_until=now.monotonic + seconds, standing=standing)
+
+
+def _unpaused(health: Health, now: Moment) -> Health:
+    """A pause that is over is forgotten."""
+    if health.standing.paused_until is None or now.monotonic < health.paused_until:
+        return health
+    return replace(health, standing=replace(health.standing, paused_at=None, paused_until=None))
 
 
 def _own_fault(delivery: Delivery, health: Health, policy: RetryPolicy) -> bool:

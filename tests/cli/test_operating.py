@@ -14,6 +14,7 @@ import subprocess
 import sys
 import termios
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
 import apsw
@@ -29,7 +30,7 @@ from trackgate.cli import main
 from trackgate.cli.status import _backlog
 from trackgate.operate import inquiries
 from trackgate.operate.tally import of_destination
-from trackgate.outbox import DestinationTally
+from trackgate.outbox import DestinationTally, Standing
 from trackgate.outboxes.sqlite import database
 from trackgate.outboxes.sqlite.database import FILE
 from trackgate.outboxes.sqlite.lock import own
@@ -286,6 +287,33 @@ def test_resume_without_a_gateway_is_for_the_next_start(folder):
     assert 'did you mean "there"?' in run(folder, "resume", "therex", status=1)
 
 
+def test_a_pause_is_told_with_its_end_and_what_ends_it_earlier(folder):
+    """By the status and for each event that waits there, until a resume without a gateway ends it."""
+
+    async def wait():
+        kind = Data(folder)
+        outbox = await kind.open()
+        await Bench(kind, outbox, None).owe("there", 7)
+        end = NOON.replace(year=2100)
+        await outbox.stand("there", Standing(paused_at=NOON, paused_until=end))
+        await outbox.stand("here", Standing(state="down", reason="status_503", paused_at=NOON, paused_until=end))
+        await outbox.close()
+
+    asyncio.run(wait())
+    line = "\n  there is paused until 2100-03-01T12:00:00Z (Retry-After); trackgate resume there sends now\n"
+    assert line in run(folder, "status")
+    assert line.replace("there", "here") in run(folder, "status")
+    found = run(folder, "find", "event-7")
+    assert line in found
+    assert re.search(r"there +due +0 +again at 2100-03-01T12:00:00Z\n", found)
+    assert (
+        json.loads(run(folder, "status", "--json"))["destinations"]["there"]["paused_until"] == "2100-03-01T12:00:00Z"
+    )
+    assert "there will start as up, without a pause" in run(folder, "resume", "there")
+    assert line not in run(folder, "status")
+    assert "paused" not in run(folder, "find", "event-7")
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
@@ -448,6 +476,35 @@ def test_a_vendor_refuses_and_an_operator_mends_it(tmp_path):
         until(lambda: "userpilot    delivered" in run(tmp_path, "find", last))
         assert "there was nothing to resume" in run(tmp_path, "resume", "userpilot")
         _agree(tmp_path, gateway)
+        assert gateway.stop() == 0
+
+
+def test_a_vendor_that_asks_to_wait_a_day_is_shown_everywhere_and_an_operator_need_not_wait(tmp_path):
+    """Also after a restart; the event that was put off and those that came behind it go at once."""
+    with stage(tmp_path) as its:
+        gateway = its.start()
+        its.fail(vendor="flywheel", status=429, times=2, retry_after="86400")
+        first = send(gateway, 1)
+        until(lambda: status(tmp_path)["destinations"]["flywheel"]["paused_until"])
+        assert gateway.stop() == 0
+
+        gateway = its.start()
+        last = send(gateway, 2)
+        row = until(lambda: (told := status(tmp_path)["destinations"]["flywheel"])["due"] == 2 and told)
+        shown = httpx.get(f"{gateway.url}/readyz").json()["destinations"]["flywheel"]
+        assert row["state"] == shown["state"] == "up"
+        assert row["paused_until"] == shown["paused_until"]
+        seen = metrics(gateway)['trackgate_destination_paused_until_timestamp_seconds{destination="flywheel"}']
+        assert seen == datetime.fromisoformat(row["paused_until"]).timestamp()
+        for said in (run(tmp_path, "status"), run(tmp_path, "find", first), run(tmp_path, "find", last)):
+            assert f"flywheel is paused until {row['paused_until'][:19]}" in said
+
+        said = run(tmp_path, "resume", "flywheel", status=1)  # the second 429
+        assert "flywheel was tried, and its vendor asks again to wait (Retry-After): it is paused until 2" in said
+        assert "flywheel is up: what waits there is being sent" in run(tmp_path, "resume", "flywheel")
+        until(lambda: status(tmp_path)["destinations"]["flywheel"]["delivered"] == 2)
+        assert "paused" not in run(tmp_path, "status") + run(tmp_path, "find", first)
+        assert httpx.get(f"{gateway.url}/readyz").json()["destinations"]["flywheel"]["paused_until"] is None
         assert gateway.stop() == 0
 
 

@@ -104,7 +104,7 @@ def test_two_hours_of_a_bad_key_or_path_kill_nothing_that_a_mend_could_save(plac
             seen = (
                 [line["reason"] for line in it.said("destination.parked")],
                 b'trackgate_destination_state{destination="there",state="parked"} 1.0' in it.metrics.render(),
-                _shown(it.outbox.ledger().destinations[THERE])["state"],
+                _shown(it.outbox.ledger().destinations[THERE], it.clock.now())["state"],
             )
             await asyncio.sleep(mend - it.clock.monotonic())
             resumed = await it.until(lambda: bool(it.said("destination.resumed")), most=HOUR)

@@ -51,6 +51,8 @@ class Bench:
         self.app = app
         self.probed: list[str] = []
         self.readiness = Readiness("ready")
+        self.stands = Standing()
+        """How a destination stands after a probe."""
 
     async def ask(self, method: str, path: str, **sent: Any) -> httpx.Response:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://x") as client:
@@ -110,7 +112,7 @@ async def bench(folder: Path, *, live: bool, read_only: bool = False) -> AsyncIt
 
     async def probe(name: str) -> Standing:
         made.probed.append(name)
-        return Standing()
+        return made.stands
 
     running = Running(readiness=lambda: made.readiness, workers=Workers(1, {0}), rate=lambda _: 1.5, probe=probe)
     operator = Operator(

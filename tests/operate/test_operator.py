@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from datetime import datetime, timedelta
+
 import apsw
 import pytest
 from structlog.testing import capture_logs
@@ -298,6 +301,105 @@ def test_resume_probes_beside_a_gateway_and_else_sets_the_next_start(tmp_path):
         play(tmp_path / name, check, live=check is beside)
 
 
+def paused(bench, hours=24, **stated):
+    now = bench.clock.now()
+    return Standing(paused_at=now, paused_until=now + timedelta(hours=hours), **stated)
+
+
+GAUGE = "trackgate_destination_paused_until_timestamp_seconds"
+
+
+def test_a_pause_is_shown_until_it_is_over(tmp_path):
+    """By the status, the metrics and each event that waits there; the destination is up, as it is counted."""
+
+    async def act(bench):
+        def gauge():
+            text = Metrics(bench.outbox.ledger, bench.clock).render().decode()
+            (value,) = re.findall(f'^{GAUGE}{{destination="here"}} (\\S+)$', text, re.MULTILINE)
+            return float(value)
+
+        async def row():
+            told = (await bench.get("/-/status"))["destinations"]["here"]
+            return told["state"], told["due"], told["paused_until"]
+
+        async def fate():
+            told = (await bench.get("/-/events/event-1"))["events"][0]["destinations"]["here"]
+            return told["fate"], told["reason"], told["next_due"], told["paused_until"]
+
+        await bench.owe("here", 1)
+        assert (await row(), gauge()) == (("up", 1, None), 0)
+        assert await fate() == ("due", None, None, None)
+        standing = paused(bench)
+        end = bench.clock.now() + timedelta(days=1)
+        stamp = end.isoformat().replace("+00:00", "Z")
+        await bench.outbox.stand("here", standing)
+        assert (await row(), gauge()) == (("up", 1, stamp), end.timestamp())
+        assert await fate() == ("due", "here is paused, as its vendor asked (Retry-After)", stamp, stamp)
+        await bench.hold("here")  # due within the pause
+        assert (await fate())[2] == stamp
+        bench.clock.seconds += 86_400
+        assert (await row(), gauge()) == (("up", 1, None), 0)
+        assert (await fate())[3] is None
+
+    play(tmp_path, act)
+
+
+def test_a_pause_that_began_later_than_it_is_now_is_shown_for_no_longer_than_was_asked_for(tmp_path):
+    async def act(bench):
+        await bench.owe("here", 1)
+        await bench.outbox.stand("here", paused(bench, hours=1))
+        bench.clock.seconds -= 365 * 86_400
+        told = (await bench.get("/-/status"))["destinations"]["here"]["paused_until"]
+        assert datetime.fromisoformat(told) - bench.clock.now() == timedelta(hours=1)
+
+    play(tmp_path, act)
+
+
+def test_a_destination_that_left_the_file_waits_for_that_and_for_no_pause(tmp_path):
+    async def act(bench):
+        await bench.owe("gone", 1)
+        await bench.outbox.stand("gone", paused(bench, state="parked", reason=GONE))
+        assert (await bench.get("/-/status"))["destinations"]["gone"]["paused_until"] is None
+
+    play(tmp_path, act)
+
+
+def test_resume_ends_a_pause_beside_a_gateway_and_else_for_the_next_start(tmp_path):
+    async def beside(bench):
+        await bench.owe("here", 1)
+        await bench.outbox.stand("here", paused(bench))
+        told = await bench.post("/-/destinations/here/resume")
+        assert bench.probed == ["here"]
+        assert (told["was"], told["state"], told["paused_until"]) == ("up", "up", None)
+        assert told["message"] == "here is up: what waits there is being sent."
+        bench.stands = paused(bench)
+        again = await bench.post("/-/destinations/here/resume")
+        assert datetime.fromisoformat(again["paused_until"]) == bench.stands.paused_until
+        assert "its vendor asks again to wait (Retry-After): it is paused until 20" in again["message"]
+
+    async def alone(bench):
+        await bench.owe("here", 1)
+        await bench.outbox.stand("here", paused(bench, up_seconds=7))
+        told = await bench.post("/-/destinations/here/resume")
+        assert told["message"].startswith("here will start as up, without a pause")
+        standing = bench.outbox.ledger().destinations["here"].standing
+        assert (standing.paused_at, standing.paused_until, standing.up_seconds) == (None, None, 7)
+
+    for name, check in (("beside", beside), ("alone", alone)):
+        (tmp_path / name).mkdir()
+        play(tmp_path / name, check, live=check is beside)
+
+
+def test_a_pause_that_is_over_is_nothing_to_resume(tmp_path):
+    async def act(bench):
+        await bench.owe("here", 1)
+        await bench.outbox.stand("here", paused(bench, hours=1))
+        bench.clock.seconds += 3600
+        assert "nothing to resume" in (await bench.post("/-/destinations/here/resume"))["message"]
+
+    play(tmp_path, act)
+
+
 @pytest.mark.parametrize(
     ("path", "body", "status", "words"),
     [
@@ -413,4 +515,4 @@ def test_what_is_found_waiting_is_due_or_parked_as_it_is_counted(tmp_path):
 )
 def test_what_is_still_stopped_is_told_with_what_ends_it(state, words):
     stopped = Standing(state=state, reason="x")
-    assert f"here is still {state} (x): {words}" in _resumed("here", stopped, stopped, live=True)
+    assert f"here is still {state} (x): {words}" in _resumed("here", stopped, None, stopped=True, live=True)

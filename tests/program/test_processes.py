@@ -292,6 +292,14 @@ def test_operators_find_resume_and_retry_whichever_worker_delivers_there(tmp_pat
         arrived_at = {call["vendor"] for call in until(lambda: delivered(its, event_id))}
         assert arrived_at == set(VENDORS)
 
+        its.fail(status=429, times=len(VENDORS), retry_after="86400")
+        event_id = send(gateway, 3).headers["trackgate-event-id"]
+        until(lambda: run("status").count("is paused until") == len(VENDORS))
+        for name in VENDORS:
+            assert f"{name} is up: what waits there is being sent" in run("resume", name)
+        until(lambda: delivered(its, event_id))
+        until(lambda: "is paused" not in run("status"))
+
         its.fail(status=400, times=-1)
         event_id = send(gateway, 2).headers["trackgate-event-id"]
         until(lambda: json.loads(run("dead", "list", "--json"))["total"] == len(VENDORS))

@@ -3,7 +3,7 @@
 Each answers at a Unix socket of its own in the data directory:
 
     GET  /share          its share of the metrics
-    POST /probe/{name}   try a stopped destination now; how it stands then
+    POST /probe/{name}   try a stopped or paused destination now; how it stands then
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from trackgate.metrics import Metrics
 from trackgate.operate.inquiries import Readiness, Running
 from trackgate.operate.meter import Meter
 from trackgate.operate.operator import Operator
-from trackgate.operate.tally import GONE, complete, of_workers
+from trackgate.operate.tally import GONE, complete, of_workers, pause_end
 from trackgate.operate.web import build as build_operators
 from trackgate.outboxes.sqlite.reader import SqliteReader
 from trackgate.sandbox import build as build_sandbox
@@ -26,6 +26,7 @@ from trackgate.workers import Workers
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
     from contextlib import AsyncExitStack
+    from datetime import datetime
     from pathlib import Path
 
     from litestar import Litestar
@@ -156,7 +157,7 @@ class Keeper:
 
     def ready(self) -> tuple[bool, dict[str, Any]]:
         """Whether new events are taken, and the detail that ``/readyz`` shows."""
-        ledger = self._ledger()
+        ledger, now = self._ledger(), self._clock.now()
         readiness = self._readiness()
         return readiness.status == "ready", {
             **asdict(readiness),
@@ -164,7 +165,7 @@ class Keeper:
             "workers": asdict(of_workers(self.workers, self._config.destinations)),
             "backlog_bytes": ledger.backlog_bytes,
             "backlog_limit_bytes": ledger.backlog_limit,
-            "destinations": {name: _shown(tally) for name, tally in ledger.destinations.items()},
+            "destinations": {name: _shown(tally, now) for name, tally in ledger.destinations.items()},
         }
 
     def _readiness(self) -> Readiness:
@@ -211,11 +212,12 @@ def leading_to(destinations: Mapping[str, Destination], sandbox_at: str | None) 
     return destinations if sandbox_at is None else redirected(destinations, sandbox_at)
 
 
-def _shown(tally: DestinationTally) -> dict[str, Any]:
+def _shown(tally: DestinationTally, now: datetime) -> dict[str, Any]:
     return {
         "state": tally.standing.state,
         "reason": tally.standing.reason,
         "since": tally.standing.since,
+        "paused_until": pause_end(tally.standing, now),
         "waiting": tally.waiting,
         "dead": tally.dead,
         "oldest": tally.oldest,

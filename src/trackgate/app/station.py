@@ -179,7 +179,7 @@ class Station:
         return {name: dispatcher.in_flight for name, dispatcher in self._dispatchers.items()}
 
     async def probe(self, name: str) -> Standing:
-        """Try a stopped destination at once; how it stands then.
+        """Try a stopped or paused destination at once; how it stands then.
 
         Raises:
             OutboxUnavailable: deliveries have not started yet.

@@ -15,13 +15,14 @@ from trackgate.operate.answers import Dropped, Moved, Resumed
 AFTER_MOVE = "what {new} was owed already is not sent twice; watch them go: trackgate status"
 
 
-@click.command(short_help="Probe a stopped destination now.")
+@click.command(short_help="Probe a stopped destination now, or end a pause.")
 @operated
 @click.argument("destination")
 def resume(where: Where, destination: str) -> None:
-    """Probe a destination that is down or parked now, even before the end of a Retry-After, and report its state.
+    """Probe a destination that is down or parked now, or end its pause (Retry-After), and report its state.
 
-    Without a running gateway, the destination will start as up. Exits 1 if it is still not up.
+    Without a running gateway, the destination will start as up, without a pause. Exits 1 if it is still not up, or if
+    its vendor asks for another pause.
     """
 
     async def order(operators: Operators) -> Resumed:
@@ -29,7 +30,7 @@ def resume(where: Where, destination: str) -> None:
 
     answer = operate(where, order, changes=True)
     show(where, answer, lambda: answer.message)
-    sys.exit(0 if answer.state == "up" else FAILED)
+    sys.exit(0 if answer.state == "up" and answer.paused_until is None else FAILED)
 
 
 @click.command(short_help="Move a removed destination's queue to another.")

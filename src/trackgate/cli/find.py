@@ -8,7 +8,7 @@ from urllib.parse import quote
 import click
 
 from trackgate.cli.control import Operators, Where, operate, operated, show
-from trackgate.cli.tables import LEAST, cut, stamp, table, terminal, tried
+from trackgate.cli.tables import LEAST, cut, pause, stamp, table, terminal, tried
 from trackgate.operate.answers import FoundEvents
 
 if TYPE_CHECKING:
@@ -63,11 +63,14 @@ def _readable(found: FoundEvent) -> Iterator[str]:
         yield table(head, rows, right=("tries",), indent="  ", text="last", room=room)
     else:
         yield "  owed to nobody: no route sends it anywhere"
+    for name, fate in found.destinations.items():
+        if fate.paused_until is not None:
+            yield f"  {pause(name, fate.paused_until)}"
 
 
 def _last(fate: Fate) -> str:
     said = [tried(fate.attempts[-1])] if fate.attempts else []
-    if fate.reason and not (fate.attempts and fate.attempts[-1].reason == fate.reason):
+    if fate.reason and fate.paused_until is None and not (fate.attempts and fate.attempts[-1].reason == fate.reason):
         said.append(fate.reason)
     if fate.next_due is not None:
         said.append(f"again at {stamp(fate.next_due)}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from trackgate.cli.control import FAILED, Operators, Where, operate, operated, show
-from trackgate.cli.tables import age, count, size, stamp, table
+from trackgate.cli.tables import age, count, pause, size, stamp, table
 from trackgate.operate.answers import DestinationStatus, Status
 from trackgate.outbox import NO_SOURCE
 
@@ -68,6 +68,8 @@ def _readable(answer: Status) -> Iterator[str]:
         if each.state != "up":
             since = "" if each.since is None else f", since {stamp(each.since)}"
             yield f"  {name} is {each.state}: {each.reason or 'no reason is known'}{since}"
+        if each.paused_until is not None:
+            yield f"  {pause(name, each.paused_until)}"
         yield from _backlog(name, each)
     yield ""
     yield "received = accepted + duplicate + rejected; owed = delivered + due + parked + dead + dropped"

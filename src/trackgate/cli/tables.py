@@ -100,6 +100,11 @@ def size(number: int) -> str:
     return f"{number} B"
 
 
+def pause(name: str, until: datetime) -> str:
+    """Why nothing is sent to a destination for a while, and what ends that."""
+    return f"{name} is paused until {stamp(until)} (Retry-After); trackgate resume {name} sends now"
+
+
 def cut(text: str, width: int | None) -> str:
     """The text on one line, no longer than that, if that is said."""
     line = "".join(char if char.isprintable() else " " for char in text)

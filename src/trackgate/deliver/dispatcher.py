@@ -17,7 +17,7 @@ from trackgate.deliver.settling import Judged, Settler
 from trackgate.deliver.window import Window
 from trackgate.model import Retry
 from trackgate.outbox import STORAGE_PAUSE, Dead, Delivery, Fate, Held, OutboxError, Settlement, Standing
-from trackgate.retry import Moment, RetryPolicy, aged, at_start, judge
+from trackgate.retry import Moment, RetryPolicy, aged, at_start, hurried, judge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -104,13 +104,20 @@ class Dispatcher:
         self._news.set()
 
     async def probe_now(self, patience: float) -> Standing:
-        """Try a stopped destination with one delivery, if one waits; how it stands then, or after so many seconds."""
-        if not self._health.up:
+        """Try a stopped destination with one delivery, if one waits; how it stands then, or after so many seconds.
+
+        The pause that its upstream asked for is ended; where it is up, everything flows.
+        """
+        moment = self._moment()
+        if not self._stopping and not self._flows(moment.monotonic):
             self._probed.clear()
-            self._health = replace(self._health, probe_at=self._clock.monotonic())
+            self._health = hurried(self._health, moment)
+            self._settler.remember(self._health.standing)
             self.wake()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._probed.wait(), patience)
+                async with asyncio.timeout(patience):
+                    await self._settler.remembered()
+                    await self._probed.wait()
         return self._health.standing
 
     async def run(self, standing: Standing) -> None:
@@ -119,6 +126,8 @@ class Dispatcher:
         while not self._stopping:
             self._news.clear()
             seconds = min(await self._look(), self._launch(self._clock.monotonic()))
+            if self._health.up and not self._window.lanes.busy:
+                self._probed.set()  # no answer will come
             with suppress(TimeoutError), self._deadlines.within(max(seconds, SHORTEST)):
                 await self._news.wait()
         self._ended.set()
@@ -266,7 +275,8 @@ class Dispatcher:
         verdict = judge(tried.result, delivery, self._health, self._plan.policy, moment)
         if self._health.paused_until <= moment.monotonic < verdict.health.paused_until:
             seconds = round(verdict.health.paused_until - moment.monotonic)
-            self._log.warning("destination.paused", seconds=seconds)
+            advice = f"its vendor asked for it (Retry-After); trackgate resume {self._plan.name} ends it"
+            self._log.warning("destination.paused", seconds=seconds, advice=advice)
         self._health = verdict.health
         if isinstance(verdict.fate, Dead) and tried.call is not None:
             return replace(verdict.fate, request=self._sender.shown(tried.call))

@@ -41,6 +41,8 @@ class DestinationStatus(Struct, frozen=True, kw_only=True):
     """up, down or parked."""
     reason: str | None
     since: datetime | None
+    paused_until: datetime | None
+    """Nothing is sent before, because its vendor asked us to wait (Retry-After); null: it did not, or that is over."""
     owed: int
     delivered: int
     due: int
@@ -99,9 +101,11 @@ class Fate(Struct, frozen=True, kw_only=True):
     fate: str
     """delivered, due, parked, dead or dropped, as it is counted."""
     reason: str | None
-    """Why it is dead, or why the destination that it waits for is down or parked."""
+    """Why it is dead, or why the destination that it waits for is down, parked or paused."""
     next_due: datetime | None
     """When it is tried again, at a destination that is up."""
+    paused_until: datetime | None
+    """For what waits: as in the status of the destination."""
     attempts: tuple[Attempt, ...]
 
 
@@ -185,9 +189,13 @@ class Moved(Struct, frozen=True, kw_only=True):
 
 
 class Resumed(Struct, frozen=True, kw_only=True):
-    """How a destination stands after it was tried; ``was`` is how it stood before."""
+    """How a destination stands after it was tried; ``was`` is how it stood before.
+
+    ``paused_until``: its vendor asked again to wait (Retry-After).
+    """
 
     was: str
     state: str
     reason: str | None
+    paused_until: datetime | None
     message: str

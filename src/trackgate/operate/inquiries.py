@@ -20,6 +20,7 @@ from trackgate.workers import Workers
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
+    from datetime import datetime
 
     from trackgate.archive import Archive, Miscount
     from trackgate.config import Destination
@@ -69,7 +70,7 @@ class Running(Struct, frozen=True, kw_only=True):
     rate: Callable[[str], float]
     """Delivered a second at a destination, over the last minute."""
     probe: Callable[[str], Awaitable[Standing]]
-    """Tries a configured destination that is stopped at once; how it stands then."""
+    """Tries a configured destination that is stopped or paused at once; how it stands then."""
 
 
 class Inquiries:
@@ -156,7 +157,8 @@ class Inquiries:
             for each in found
             for name in each.owed
         }
-        return FoundEvents(events=tuple(_found(each, standings) for each in found))
+        now = self._clock.now()
+        return FoundEvents(events=tuple(_found(each, standings, now) for each in found))
 
     async def dead(self, selection: Selection, limit: int, after: str | None) -> DeadPage:
         """Causes first, then some of the dead, the latest first.
@@ -277,21 +279,24 @@ class Inquiries:
         return tallies
 
 
-def _found(found: Found, standings: Mapping[str, Standing]) -> FoundEvent:
+def _found(found: Found, standings: Mapping[str, Standing], now: datetime) -> FoundEvent:
     return FoundEvent(
         event=found.event,
-        destinations={name: _fate(found, name, standings[name]) for name in sorted(found.owed)},
+        destinations={name: _fate(found, name, standings[name], now) for name in sorted(found.owed)},
         filtered=tuple(sorted(found.filtered)),
     )
 
 
-def _fate(found: Found, name: str, standing: Standing) -> Fate:
+def _fate(found: Found, name: str, standing: Standing, now: datetime) -> Fate:
     """In the words of the ledger: what waits is due, or parked with its destination."""
     fate, attempts = found.fates[name], found.attempts.get(name, ())
-    if fate not in WAITING:
-        return Fate(fate=fate, reason=found.reasons.get(name), next_due=None, attempts=attempts)
-    waits = "parked" if standing.state == "parked" else "due"
-    if standing.state == "up":
-        return Fate(fate=waits, reason=found.reasons.get(name), next_due=found.next_due.get(name), attempts=attempts)
-    reason = f"{name} is {standing.state} ({standing.reason})"
-    return Fate(fate=waits, reason=reason, next_due=None, attempts=attempts)
+    reason, next_due, paused_until = found.reasons.get(name), None, None
+    if fate in WAITING:
+        fate = "parked" if standing.state == "parked" else "due"
+        next_due, paused_until = found.next_due.get(name), tally.pause_end(standing, now)
+        if standing.state != "up":
+            reason, next_due = f"{name} is {standing.state} ({standing.reason})", None
+        elif paused_until is not None:
+            reason = f"{name} is paused, as its vendor asked (Retry-After)"
+            next_due = max(next_due or paused_until, paused_until)
+    return Fate(fate=fate, reason=reason, next_due=next_due, paused_until=paused_until, attempts=attempts)

@@ -11,9 +11,11 @@ from trackgate.config.faults import did_you_mean, listed
 from trackgate.operate.answers import Dropped, Moved, Resumed, Retried
 from trackgate.operate.inquiries import Declined, Inquiries, Running
 from trackgate.outbox import OutboxUnavailable, Selection, Standing
+from trackgate.timestamps import spell
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
+    from datetime import datetime
 
     from structlog.typing import FilteringBoundLogger
 
@@ -82,7 +84,7 @@ class Operator(Inquiries):
         return Dropped(dropped=dropped)
 
     async def resume(self, name: str) -> Resumed:
-        """Try a destination now that is down or parked; without a running gateway let it start as up.
+        """Try a destination now that is down, parked or paused; without a running gateway let it start as up.
 
         Raises:
             Declined: it is not known, or not configured.
@@ -96,14 +98,26 @@ class Operator(Inquiries):
                 f" (`trackgate move {name} NEW`).",
             )
         before = tallies[name].standing
-        self._log.info("destination.resume_asked", destination=name, state=before.state, reason=before.reason)
+        now = self._clock.now()
+        was_paused_until = before.pause_end(now)
+        self._log.info(
+            "destination.resume_asked",
+            destination=name,
+            state=before.state,
+            reason=before.reason,
+            paused_until=was_paused_until and spell(was_paused_until),
+        )
         if self._running is not None:
             after = await self._running.probe(name)
         else:
-            after = Standing(since=self._clock.now(), up_seconds=before.up_seconds)
+            after = Standing(since=now, up_seconds=before.up_seconds)
             await self._writes().stand(name, after)
-        message = _resumed(name, before, after, live=self._running is not None)
-        return Resumed(was=before.state, state=after.state, reason=after.reason, message=message)
+        paused_until = after.pause_end(self._clock.now())
+        stopped = before.state != "up" or was_paused_until is not None
+        message = _resumed(name, after, paused_until, stopped=stopped, live=self._running is not None)
+        return Resumed(
+            was=before.state, state=after.state, reason=after.reason, paused_until=paused_until, message=message
+        )
 
     async def move(self, old: str, new: str, limit: int) -> Moved:
         """Owe to ``new`` at most so many of what waits or is dead at ``old``; call it until it says 0.
@@ -144,13 +158,17 @@ def _stated(selection: Selection) -> dict[str, object]:
     return {name: value for name, value in asdict(selection).items() if value is not None}
 
 
-def _resumed(name: str, before: Standing, after: Standing, *, live: bool) -> str:
+def _resumed(name: str, after: Standing, paused_until: datetime | None, *, stopped: bool, live: bool) -> str:
+    """What is told of a destination; ``stopped``: it was down, parked or paused before."""
     if not live:
-        return f"{name} will start as up: start the gateway, and it sends what waits."
-    if before.state == "up":
-        return f"{name} is up: there was nothing to resume."
+        return f"{name} will start as up, without a pause: start the gateway, and it sends what waits."
+    if after.state == "up" and paused_until is not None:
+        return (
+            f"{name} was tried, and its vendor asks again to wait (Retry-After): it is paused until"
+            f" {spell(paused_until)}, and goes on by itself then."
+        )
     if after.state == "up":
-        return f"{name} is up: what waits there is being sent."
+        return f"{name} is up: {'what waits there is being sent' if stopped else 'there was nothing to resume'}."
     advice = (
         "fix its key or url, then ask again"
         if after.state == "parked"

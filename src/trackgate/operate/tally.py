@@ -62,6 +62,11 @@ def standing_of(tally: DestinationTally, *, gone: bool) -> Standing:
     return tally.standing
 
 
+def pause_end(standing: Standing, now: datetime) -> datetime | None:
+    """Until when its vendor asked us to wait, if that is what a destination waits for."""
+    return None if standing.reason == GONE else standing.pause_end(now)
+
+
 def of_destination(tally: DestinationTally, now: datetime, *, gone: bool, rate: float | None) -> DestinationStatus:
     """A destination's row; one that is ``gone`` from the configuration is parked for that."""
     standing = standing_of(tally, gone=gone)
@@ -70,6 +75,7 @@ def of_destination(tally: DestinationTally, now: datetime, *, gone: bool, rate: 
         state=standing.state,
         reason=standing.reason,
         since=standing.since,
+        paused_until=pause_end(standing, now),
         owed=tally.owed,
         delivered=tally.delivered,
         due=0 if parked else tally.waiting,

@@ -189,11 +189,11 @@ async def drop_dead(request: Web, data: JSONBody[DropDead]) -> Dropped:
 @post(
     f"{ROOT}/destinations/{{name:str}}/resume",
     status_code=200,
-    summary="Try a stopped destination now",
+    summary="Try a stopped or paused destination now",
     responses=_says(400, 403, 404, 409),
 )
 async def resume_destination(request: Web, name: Destination) -> Resumed:
-    """With one delivery; the answer says how it stands then."""
+    """A stopped one with one delivery; a pause that its vendor asked for is ended. The answer says how it stands."""
     return await _operator(request).resume(name)
 
 
