@@ -116,7 +116,7 @@ def test_the_shipped_routes_are_refused_off_loopback(image: Image) -> None:
     """A gateway without keys is for loopback: `serve` refuses, in `check`'s words, and names both ways out."""
     checked, served = trackgate(image, "check"), trackgate(image, "serve")
     assert (checked.returncode, served.returncode) == (2, 2)
-    assert checked.stderr == served.stderr
+    assert served.stderr.splitlines() == [line for line in checked.stderr.splitlines() if ": error: " in line]
     [refusal] = [line for line in served.stderr.splitlines() if "sources.userpilot.auth" in line]
     assert "key = " in refusal
     assert "127.0.0.1" in refusal
