@@ -103,6 +103,11 @@ class Metrics:
         """Show the calls under way, by destination; without this, none are."""
         self._in_flight = in_flight
 
+    def may_refuse(self, reasons: Iterable[str]) -> None:
+        """Show these from zero: who watches for the first one must see it."""
+        for reason in reasons:
+            self._refused.labels(reason)
+
     def refused(self, reason: str) -> None:
         """A call was turned away before it was read; since the start of this process."""
         self._refused.labels(reason).inc()

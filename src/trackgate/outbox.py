@@ -220,7 +220,8 @@ class Standing(Struct, frozen=True, kw_only=True):
     def pause_end(self, now: datetime) -> datetime | None:
         """Until when nothing is sent because the upstream asked us to wait; ``None``: there is no pause, or it is over.
 
-        One that began later than it is now (the wall clock was set back) begins again.
+        One that began later than it is now begins again: the wall clock was set back. (While the program runs, its own
+        clock says when it is over; until the next call is answered then, this one says that it is not.)
         """
         if self.paused_at is None or self.paused_until is None:
             return None

@@ -250,8 +250,9 @@ def _own_fault(delivery: Delivery, health: Health, policy: RetryPolicy) -> bool:
 def _forbidden(delivery: Delivery, health: Health, policy: RetryPolicy, now: Moment) -> Verdict:
     """A 403 parks the destination, unless others passed since the same event was forbidden before.
 
-    Then the event waits alone, for as long as for a probe, and dies the next time. What passed speaks against one
-    event only, the first that is forbidden after it: where the key is withdrawn, the next 403 parks.
+    Then the event waits alone, for as long as for a probe. One that was forbidden ``PARKS`` times before dies. What
+    passed speaks against one event only, the first that is forbidden after it: where the key is withdrawn, the next
+    403 parks.
     """
     after = replace(health, others_pass=False)
     if not health.up:

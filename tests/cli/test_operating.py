@@ -294,6 +294,7 @@ def test_a_pause_is_told_with_its_end_and_what_ends_it_earlier(folder):
         kind = Data(folder)
         outbox = await kind.open()
         await Bench(kind, outbox, None).owe("there", 7)
+        await Bench(kind, outbox, None).owe("here", 8)
         end = NOON.replace(year=2100)
         await outbox.stand("there", Standing(paused_at=NOON, paused_until=end))
         await outbox.stand("here", Standing(state="down", reason="status_503", paused_at=NOON, paused_until=end))
@@ -306,6 +307,9 @@ def test_a_pause_is_told_with_its_end_and_what_ends_it_earlier(folder):
     found = run(folder, "find", "event-7")
     assert line in found
     assert re.search(r"there +due +0 +again at 2100-03-01T12:00:00Z\n", found)
+    found = run(folder, "find", "event-8")
+    assert line.replace("there", "here") in found
+    assert re.search(r"here +due +0 +here is down \(status_503\)\n", found)
     assert (
         json.loads(run(folder, "status", "--json"))["destinations"]["there"]["paused_until"] == "2100-03-01T12:00:00Z"
     )

@@ -1,4 +1,4 @@
-"""An upstream that misbehaves on the wire: the engine of production and whole workers, over real sockets."""
+"""An upstream that misbehaves on the wire: the engine of production and whole dispatchers, over real sockets."""
 
 from __future__ import annotations
 
@@ -95,8 +95,8 @@ class InTurn:
 
 
 @asynccontextmanager
-async def workers(place: Any, urls: Mapping[str, Callable[[], str]], patience: float = AMPLY) -> AsyncIterator[Any]:
-    """A worker for each destination, over one outbox, with the engine of production."""
+async def dispatchers(place: Any, urls: Mapping[str, Callable[[], str]], patience: float = AMPLY) -> AsyncIterator[Any]:
+    """A dispatcher for each destination, over one outbox, with the engine of production."""
     clock = SystemClock()
     outbox: Any = await SqliteOutbox.open(place / "data", clock, Limits(**{**ROOMY, **AMPLE}))
     metrics = Metrics(outbox.ledger, clock)
@@ -119,11 +119,11 @@ async def workers(place: Any, urls: Mapping[str, Callable[[], str]], patience: f
             made[name].wake()
 
     outbox.on_append(wake)
-    running = [asyncio.create_task(worker.run(Standing())) for worker in made.values()]
+    running = [asyncio.create_task(dispatcher.run(Standing())) for dispatcher in made.values()]
     try:
         yield outbox
     finally:
-        await asyncio.gather(*(worker.stop(1.0) for worker in made.values()))
+        await asyncio.gather(*(dispatcher.stop(1.0) for dispatcher in made.values()))
         await asyncio.gather(*running, *(client.close() for client in clients))
         await outbox.close()
 
@@ -153,7 +153,7 @@ def test_whatever_comes_over_the_wire_the_delivery_ends_as_documented(place, ver
         async with (
             Hostile(InTurn(answer)) as sick,
             Hostile(Says(OK)) as well,
-            workers(place, {"sick": lambda: sick.url, "well": lambda: well.url}, timeout) as outbox,
+            dispatchers(place, {"sick": lambda: sick.url, "well": lambda: well.url}, timeout) as outbox,
         ):
             await put(outbox, 3)
             await until(lambda: delivered(outbox, "well") == 3)
@@ -183,7 +183,7 @@ def test_a_redirect_parks_and_is_never_followed(place, verdict, number):
             moved = f"HTTP/1.1 {number} Moved\r\nLocation: {elsewhere.url}/x\r\nContent-Length: 0\r\n\r\n".encode()
             async with (
                 Hostile(InTurn(Says(moved))) as sick,
-                workers(place, {"sick": lambda: sick.url, "well": lambda: well.url}) as outbox,
+                dispatchers(place, {"sick": lambda: sick.url, "well": lambda: well.url}) as outbox,
             ):
                 await put(outbox, 1)
                 await until(lambda: bool(outbox.ledger().destinations) and delivered(outbox, "well") == 1)
@@ -219,7 +219,7 @@ def test_what_cannot_be_connected_to_loses_nothing_and_is_found_when_it_is_there
                 "TLS to a port without TLS": plain.url.replace("http:", "https:"),
             }[name]
             urls = {"now": bad}
-            async with workers(place, {"sick": lambda: urls["now"], "well": lambda: well.url}) as outbox:
+            async with dispatchers(place, {"sick": lambda: urls["now"], "well": lambda: well.url}) as outbox:
                 await put(outbox, 20)
                 await until(lambda: delivered(outbox, "well") == 20)
                 await until(lambda: outbox.ledger().destinations["sick"].standing.state == "down")

@@ -122,7 +122,7 @@ class Upstream:
 
 
 class World:
-    """One outbox, a worker and an upstream for each rule."""
+    """One outbox, a dispatcher and an upstream for each rule."""
 
     def __init__(
         self,
@@ -155,7 +155,7 @@ class World:
     # --- its life -----------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """As the program starts: the outbox, then the workers, as their destinations stood."""
+        """As the program starts: the outbox, then the dispatchers, as their destinations stood."""
         self.outbox: Any = Awaited(await self._disk.open(**self._limits))
         self.metrics = Metrics(self.outbox.ledger, self.clock)
         logger = structlog.wrap_logger(structlog.ReturnLogger(), processors=[self._hear])
@@ -166,13 +166,13 @@ class World:
         self.outbox.on_append(self._wake)
         known = self.outbox.ledger().destinations
         self._running = [
-            asyncio.create_task(worker.run(known[name].standing if name in known else Standing()))
-            for name, worker in self.dispatchers.items()
+            asyncio.create_task(dispatcher.run(known[name].standing if name in known else Standing()))
+            for name, dispatcher in self.dispatchers.items()
         ]
 
     async def stop(self) -> None:
         """As SIGTERM: what is in flight ends."""
-        await asyncio.gather(*(worker.stop(TIMEOUT) for worker in self.dispatchers.values()))
+        await asyncio.gather(*(dispatcher.stop(TIMEOUT) for dispatcher in self.dispatchers.values()))
         await asyncio.gather(*self._running)
         await self.outbox.close()
 
@@ -181,10 +181,10 @@ class World:
         while self.clock._loop.jumping.awaited:
             await asyncio.sleep(0)
         self._disk.crash()
-        for worker in self.dispatchers.values():
-            worker._stopping = True
-        settling = [worker._settler._task for worker in self.dispatchers.values()]
-        calling = [task for worker in self.dispatchers.values() for task in worker._tasks]
+        for dispatcher in self.dispatchers.values():
+            dispatcher._stopping = True
+        settling = [dispatcher._settler._task for dispatcher in self.dispatchers.values()]
+        calling = [task for dispatcher in self.dispatchers.values() for task in dispatcher._tasks]
         left = [*self._running, *calling, *filter(None, settling)]
         for task in left:
             task.cancel()

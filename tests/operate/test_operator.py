@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 import apsw
 import pytest
+from msgspec.structs import replace
 from structlog.testing import capture_logs
 
 from tests.operate.bench import minutes, play
@@ -376,6 +377,12 @@ def test_resume_ends_a_pause_beside_a_gateway_and_else_for_the_next_start(tmp_pa
         again = await bench.post("/-/destinations/here/resume")
         assert datetime.fromisoformat(again["paused_until"]) == bench.stands.paused_until
         assert "its vendor asks again to wait (Retry-After): it is paused until 20" in again["message"]
+        bench.stands = replace(bench.stands, state="down", reason="status_503")
+        down = (await bench.post("/-/destinations/here/resume"))["message"]
+        assert (
+            "here is still down (status_503): its vendor asks to wait (Retry-After); it is tried by itself at 20"
+            in down
+        )
 
     async def alone(bench):
         await bench.owe("here", 1)

@@ -149,7 +149,8 @@ class Keeper:
                         dead=tally.dead,
                         advice=f"put it back, or: trackgate move {name} NEW",
                     )
-                gone = replace(tally.standing, state="parked", reason=GONE, since=self._clock.now())
+                stopped = replace(tally.standing, paused_at=None, paused_until=None)  # it waits for something else now
+                gone = replace(stopped, state="parked", reason=GONE, since=self._clock.now())
                 await self.outbox.stand(name, gone)
             elif tally.standing.reason == GONE:
                 await self.outbox.stand(name, replace(tally.standing, state="up", reason=None, since=self._clock.now()))

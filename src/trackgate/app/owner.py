@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import uvloop
 from click import echo
-from litestar.exceptions import NotFoundException
 
 from trackgate.app import child
 from trackgate.app.crew import Crew
@@ -19,8 +18,10 @@ from trackgate.app.relay import AT_A_TIME
 from trackgate.ingest.web import build, looking
 from trackgate.outbox import OutboxError
 from trackgate.outboxes.remote.server import OutboxServer
+from trackgate.payload import json_reply
 from trackgate.server import Bounds, Server
 from trackgate.unix_socket import listening
+from trackgate.wire import give
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
@@ -115,6 +116,6 @@ async def _obey(words: asyncio.Queue[str], parent: Parent, keeper: Keeper, closi
                 pass  # nothing else is said to the owner
 
 
-async def _nobody(_scope: Any, _receive: Any, _send: Any) -> None:
+async def _nobody(_scope: Any, _receive: Any, send: Any) -> None:
     """Vendors' paths are the workers'; they pass none on."""
-    raise NotFoundException
+    await give(send, json_reply(404, {"error": "The workers answer at this path.", "status": 404}))

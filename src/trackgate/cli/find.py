@@ -70,7 +70,8 @@ def _readable(found: FoundEvent) -> Iterator[str]:
 
 def _last(fate: Fate) -> str:
     said = [tried(fate.attempts[-1])] if fate.attempts else []
-    if fate.reason and fate.paused_until is None and not (fate.attempts and fate.attempts[-1].reason == fate.reason):
+    told_below = fate.paused_until is not None and fate.next_due is not None  # a pause alone is what it waits for
+    if fate.reason and not told_below and not (fate.attempts and fate.attempts[-1].reason == fate.reason):
         said.append(fate.reason)
     if fate.next_due is not None:
         said.append(f"again at {stamp(fate.next_due)}")

@@ -23,6 +23,7 @@ class Refusals:
     def __init__(self, log: FilteringBoundLogger, metrics: Metrics) -> None:
         self._log = log
         self._metrics = metrics
+        metrics.may_refuse(REASONS.values())
         self._untold: Counter[str] = Counter()
         self._quiet: asyncio.TimerHandle | None = None
         """Runs while nothing may be told."""

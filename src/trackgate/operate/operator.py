@@ -169,11 +169,12 @@ def _resumed(name: str, after: Standing, paused_until: datetime | None, *, stopp
         )
     if after.state == "up":
         return f"{name} is up: {'what waits there is being sent' if stopped else 'there was nothing to resume'}."
-    advice = (
-        "fix its key or url, then ask again"
-        if after.state == "parked"
-        else "its vendor has to answer again; it is tried by itself, at least every `retry.probe`"
-    )
+    if after.state == "parked":
+        advice = "fix its key or url, then ask again"
+    elif paused_until is not None:
+        advice = f"its vendor asks to wait (Retry-After); it is tried by itself at {spell(paused_until)}"
+    else:
+        advice = "its vendor has to answer again; it is tried by itself, at least every `retry.probe`"
     return (
         f"{name} is still {after.state} ({after.reason}): {advice}. Where nothing waits there, the next event is the"
         " one that tries it."

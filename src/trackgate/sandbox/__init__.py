@@ -1,6 +1,5 @@
 """The vendors emulated in one process: strict where the way in is lenient, and told to fail when asked.
 
-    wire        an HTTP call in, a reply out, or the connection cut
     emulator    what the vendor would answer: its own strict check, its own words
     contents    which events and users a body names, without knowing the vendor
     memory      what came, the newest of it, and counts that are never lost
@@ -8,7 +7,7 @@
     redirect    destinations that lead here
     index       the page that says all this to whoever comes by
     control     the operator's calls, at ``/-/``
-    web         the app: the vendors at ``/{vendor}`` beside them
+    web         the app: a call in, a reply out or the connection cut; the vendors at ``/{vendor}``
 
 Nothing is kept on disk: what it remembers ends with the process.
 """

@@ -171,7 +171,7 @@ class Writer:
         writes = [job for job in jobs if not isinstance(job, NextDue)]
         if writes:
             now = self._now()
-            terms = Terms(self._hand, now, now - int(self._limits.dedupe_window * 1e6), self._refusal, anew)
+            terms = Terms(self._hand, now, now - int(self._limits.dedupe_window * 1e6), self._why_full, anew)
             database.begin()
             answers = write(database, self._books, writes, terms)
             if self._books.stale_oldest and self._clock.monotonic() >= self._next_oldest:
@@ -188,7 +188,7 @@ class Writer:
 
     # --- trouble ------------------------------------------------------------------------------------------------
 
-    def _refusal(self, backlog: int) -> OutboxFull | None:
+    def _why_full(self, backlog: int) -> OutboxFull | None:
         if backlog >= self._limits.max_backlog:
             return OutboxFull("backlog")
         if not self._room.short():
@@ -291,6 +291,10 @@ class Writer:
                 self._publish(Answered([], self._snapshot()))
             if now >= self._next_sweep or (self._sweeping and idle):
                 self._go_on_sweeping(self._database, now)
+        except apsw.FullError:
+            self._room.ran_out()
+            self._roll_back()
+            self._next_oldest = now + LOOK_AFTER
         except apsw.Error as error:
             self._fail(error)
         except Exception as error:  # noqa: BLE001 - as in `_answer`: the thread outlives its bugs
