@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 
 import pytest
 
@@ -175,6 +176,15 @@ def test_a_head_that_began_while_the_call_before_it_was_answered_may_not_dawdle(
     said = talk(CALL % b"" + b"POST / HTTP/1.1\r\nhost:", header_timeout=0.05)
     assert said.count(b"HTTP/1.1 200") == 1
     assert b"HTTP/1.1 408" in said
+
+
+def test_a_reply_is_dated_by_the_second_of_its_call_however_long_nobody_called(monkeypatch):
+    days = 24 * 3600
+    times = iter([5.0, 5.9, 30 * days + 0.5])
+    monkeypatch.setattr("trackgate.server.time", SimpleNamespace(time=lambda: next(times)))
+    said = talk(CALL % b"", CALL % b"", CALL % CLOSE)
+    dates = [line for line in said.decode().split("\r\n") if line.startswith("date: ")]
+    assert dates == ["date: Thu, 01 Jan 1970 00:00:05 GMT"] * 2 + ["date: Sat, 31 Jan 1970 00:00:00 GMT"]
 
 
 def test_headers_that_dawdle_are_refused():

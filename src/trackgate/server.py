@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import Callable
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 
 import httptools
@@ -26,9 +28,6 @@ KEEP_ALIVE = 75
 
 BACKLOG = 2048
 """Connections that may wait to be accepted."""
-
-TICK = 1.0
-"""Seconds between two updates of the Date header."""
 
 CROWDED = Reply(
     status=503,
@@ -89,7 +88,7 @@ class Server(uvicorn.Server):
     """One listening socket and its application. ``serve(sockets=...)`` runs until ``stop``."""
 
     def __init__(self, app: Any, bounds: Bounds, grace: float) -> None:
-        protocol = type("BoundProtocol", (GuardedProtocol,), {"bounds": bounds})
+        protocol = type("BoundProtocol", (GuardedProtocol,), {"bounds": bounds, "at_call": staticmethod(self._date)})
         config = uvicorn.Config(
             app,
             http=protocol,
@@ -103,6 +102,7 @@ class Server(uvicorn.Server):
         )
         super().__init__(config)
         self._stop = asyncio.Event()
+        self._dated = 0
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:
@@ -110,22 +110,28 @@ class Server(uvicorn.Server):
         yield
 
     async def main_loop(self) -> None:
-        """Keep the Date header right until ``stop``; one wake-up a second."""
-        while not self._stop.is_set():
-            await self.on_tick(0)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._stop.wait(), TICK)
+        """Wait for ``stop``, and for nothing else: uvicorn looks at the clock ten times a second, also when idle."""
+        await self._stop.wait()
 
     def stop(self) -> None:
         """Stop accepting, finish what is under way, return from ``serve``."""
         self.should_exit = True
         self._stop.set()
 
+    def _date(self) -> None:
+        """Have the replies to the calls that come now say the second that it is."""
+        now = int(time.time())
+        if now != self._dated:
+            self._dated = now
+            self.server_state.default_headers = [(b"date", formatdate(now, usegmt=True).encode())]
+
 
 class GuardedProtocol(HttpToolsProtocol):
     """uvicorn's HTTP/1.1, which closes a connection whose headers are too long, too slow or never end."""
 
     bounds: Bounds = Bounds()
+    at_call: Callable[[], None]
+    """What is to be done before each call is answered."""
     _in_headers = True
     _between = False
     """Whether the last call has come whole, and no byte of the next one."""
@@ -182,6 +188,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self.app = _crowded if crowded else self.config.loaded_app
         if crowded:
             self.bounds.on_refusal(503)
+        self.at_call()
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
