@@ -51,8 +51,10 @@ KERNEL = (
 
 PLACES = (
     ("uvicorn, and our bounds on it", ("/uvicorn/", "trackgate/server.py", "trackgate/alarm.py")),
-    ("Litestar", ("/litestar/", "trackgate/ingest/web.py")),
-    ("the call's headers and body, its door, the reply", ("trackgate/ingest/asgi.py", "trackgate/ingest/doors.py")),
+    (
+        "the call's headers and body, its door, the reply",
+        ("ingest/web.py", "ingest/asgi.py", "ingest/doors.py", "trackgate/wire.py"),
+    ),
     ("route, lane, entry", ("trackgate/ingest/intake.py", "trackgate/routing.py")),
     ("the vendor's format, decoded or encoded", ("trackgate/vendor", "trackgate/payload.py", "trackgate/fidelity.py")),
     ("log line", ("trackgate/log.py", "/structlog/")),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 from bench.gateway import Gateway
 from bench.processes import BenchError, until
@@ -14,6 +15,10 @@ SMALLER = 10
 """The backlogs compared: none to speak of, a part of so much of the large one, and the large one."""
 SHARE = 0.9
 """Of what a round brought in, so much is taken out again: what waits stays as much as it was."""
+LOOK = 0.5
+"""Seconds that a gateway is watched to see whether it rests."""
+AT_REST = 0.04
+"""Of a core."""
 IN_FLIGHT = (32, 64)
 """Calls in flight of the bare client loop; the gateway's default is the first."""
 
@@ -40,7 +45,9 @@ def cost(stage: Stage) -> list[Row]:
     rows = []
     seconds = stage.options.seconds / 2
     for waiting in (0, stage.options.waiting // SMALLER, stage.options.waiting):
+        stage.sink.tell(late="hold")
         with stage.backlog(waiting) as data, stage.gateway("late", data=data) as gateway:
+            until(partial(_rests, gateway), "the gateway does not come to rest after its start")
             ins, outs = [], []
             for _ in range(stage.options.rounds):
                 stage.sink.tell(late="hold")
@@ -53,6 +60,13 @@ def cost(stage: Stage) -> list[Row]:
             Row(what=f"{words}, a delivery", series=Series.of(outs), unit="µs"),
         ]
     return rows
+
+
+def _rests(gateway: Gateway) -> bool:
+    """Whether it has done what it does once after a start: it looks through its file, for as long as that is long."""
+    cpu = gateway.process.cpu()
+    time.sleep(LOOK)
+    return gateway.process.cpu() - cpu <= AT_REST * LOOK
 
 
 def _taken(stage: Stage, gateway: Gateway, events: int) -> float:
