@@ -14,7 +14,7 @@ from trackgate.metrics import Metrics
 from trackgate.operate.inquiries import Readiness, Running
 from trackgate.operate.meter import Meter
 from trackgate.operate.operator import Operator
-from trackgate.operate.tally import GONE, complete, of_workers, pause_end
+from trackgate.operate.tally import GONE, complete, of_workers, standing_of
 from trackgate.operate.web import build as build_operators
 from trackgate.outboxes.sqlite.reader import SqliteReader
 from trackgate.sandbox import build as build_sandbox
@@ -149,9 +149,8 @@ class Keeper:
                         dead=tally.dead,
                         advice=f"put it back, or: trackgate move {name} NEW",
                     )
-                stopped = replace(tally.standing, paused_at=None, paused_until=None)  # it waits for something else now
-                gone = replace(stopped, state="parked", reason=GONE, since=self._clock.now())
-                await self.outbox.stand(name, gone)
+                gone = standing_of(tally, gone=True)
+                await self.outbox.stand(name, replace(gone, since=self._clock.now()))
             elif tally.standing.reason == GONE:
                 await self.outbox.stand(name, replace(tally.standing, state="up", reason=None, since=self._clock.now()))
                 self._log.info("destination.resumed", destination=name, was="parked", reason=GONE)
@@ -218,7 +217,7 @@ def _shown(tally: DestinationTally, now: datetime) -> dict[str, Any]:
         "state": tally.standing.state,
         "reason": tally.standing.reason,
         "since": tally.standing.since,
-        "paused_until": pause_end(tally.standing, now),
+        "paused_until": tally.standing.pause_end(now),
         "waiting": tally.waiting,
         "dead": tally.dead,
         "oldest": tally.oldest,

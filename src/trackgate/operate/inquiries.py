@@ -293,7 +293,7 @@ def _fate(found: Found, name: str, standing: Standing, now: datetime) -> Fate:
     reason, next_due, paused_until = found.reasons.get(name), None, None
     if fate in WAITING:
         fate = "parked" if standing.state == "parked" else "due"
-        next_due, paused_until = found.next_due.get(name), tally.pause_end(standing, now)
+        next_due, paused_until = found.next_due.get(name), standing.pause_end(now)
         if standing.state != "up":
             reason, next_due = f"{name} is {standing.state} ({standing.reason})", None
         elif paused_until is not None:

@@ -56,15 +56,11 @@ def of_source(tally: SourceTally) -> SourceStatus:
 
 
 def standing_of(tally: DestinationTally, *, gone: bool) -> Standing:
-    """How a destination stands; one that is ``gone`` from the configuration is parked for that."""
-    if gone and tally.standing.reason != GONE:
-        return Standing(state="parked", reason=GONE)
-    return tally.standing
-
-
-def pause_end(standing: Standing, now: datetime) -> datetime | None:
-    """Until when its vendor asked us to wait, if that is what a destination waits for."""
-    return None if standing.reason == GONE else standing.pause_end(now)
+    """How a destination stands; one that is ``gone`` from the configuration is parked for that, and for no pause."""
+    if not gone:
+        return tally.standing
+    since = tally.standing.since if tally.standing.reason == GONE else None
+    return Standing(state="parked", reason=GONE, since=since, up_seconds=tally.standing.up_seconds)
 
 
 def of_destination(tally: DestinationTally, now: datetime, *, gone: bool, rate: float | None) -> DestinationStatus:
@@ -75,7 +71,7 @@ def of_destination(tally: DestinationTally, now: datetime, *, gone: bool, rate: 
         state=standing.state,
         reason=standing.reason,
         since=standing.since,
-        paused_until=pause_end(standing, now),
+        paused_until=standing.pause_end(now),
         owed=tally.owed,
         delivered=tally.delivered,
         due=0 if parked else tally.waiting,

@@ -43,6 +43,9 @@ PATIENCE = 5_000
 STEPS = 10_000
 """Of SQLite's, between two looks at whether it was enough."""
 
+SHARED = ("fresh", "selected")
+"""The parts of statements that several have in common: each stands for itself, in braces, where they need it."""
+
 _NOT_WRITTEN = ("JSON cannot hold BLOB values", "malformed JSON")
 """In the message of an error that only a damaged value can have caused."""
 
@@ -223,7 +226,9 @@ def load_statements() -> Mapping[str, str]:
     """The named statements."""
     parts: Sequence[str] = re.split(r"^-- name: (\w+)$", _text("queries.sql"), flags=re.MULTILINE)
     statements = dict(zip(parts[1::2], parts[2::2], strict=True))
-    return {name: text.replace("{selected}", statements["selected"]) for name, text in statements.items()}
+    for part in SHARED:
+        statements = {name: text.replace(f"{{{part}}}", statements[part]) for name, text in statements.items()}
+    return statements
 
 
 def _text(name: str) -> str:

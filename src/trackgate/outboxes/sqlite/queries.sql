@@ -79,6 +79,18 @@ select * from {rows} where column1 is not null;
 insert or replace into seen (source, key, digest, id, at)
 select value ->> 0, value ->> 1, unhex(value ->> 2), value ->> 3, :at from json_each(:rows);
 
+-- name: fresh
+-- No statement, but what others mean by {fresh}: what a destination was never handed, from the cursor on, as seq. From
+-- each set that names the destination its first few, by the index on (owed, seq); then the first of all.
+select f.value as seq from member m, json_each((
+    select json_group_array(seq) from (
+        select seq from event e where owed = m.set_id and seq > :cursor
+        and not exists (select 1 from ahead a where a.destination = :destination and a.seq = e.seq)
+        order by seq limit :limit
+    )
+)) f
+where m.destination = :destination order by seq limit :limit
+
 -- name: next_deliveries
 -- What a destination is owed next, in order: what was given back, then the log from the cursor on but for what went
 -- ahead. `behind` says that the lane has something held: 1 where some of it is older, 2 where all of it is younger.
@@ -87,17 +99,7 @@ returned as (
     select seq, attempts from unsettled
     where destination = :destination and held = 0 and hand = 0 order by seq limit :limit
 ),
-fresh as (
-    -- From each set that names the destination its first few, by the index on (owed, seq); then the first of all.
-    select f.value as seq from member m, json_each((
-        select json_group_array(seq) from (
-            select seq from event e where owed = m.set_id and seq > :cursor
-            and not exists (select 1 from ahead a where a.destination = :destination and a.seq = e.seq)
-            order by seq limit :limit
-        )
-    )) f
-    where m.destination = :destination order by seq limit :limit
-),
+fresh as ({fresh}),
 next as (
     select seq, attempts, 1 as returned from returned
     union all select seq, 0, 0 from fresh
@@ -410,16 +412,7 @@ with
 passed as (
     select seq, held from unsettled where destination = :destination and hand = 0 order by seq limit :limit
 ),
-fresh as (
-    select f.value as seq from member m, json_each((
-        select json_group_array(seq) from (
-            select seq from event e where owed = m.set_id and seq > :cursor
-            and not exists (select 1 from ahead a where a.destination = :destination and a.seq = e.seq)
-            order by seq limit :limit
-        )
-    )) f
-    where m.destination = :destination order by seq limit :limit
-),
+fresh as ({fresh}),
 next as (
     select seq, held, 0 as fresh from passed union all select seq, 0, 1 from fresh order by seq limit :limit
 )
